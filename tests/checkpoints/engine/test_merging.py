@@ -350,3 +350,36 @@ def test_methods_on_tensors_agree_for_every_registered_method(tmp_path: Path) ->
         )
         method = kind(**fields)
         assert torch.equal(merged[name], method.apply(method.prepare(inputs))), entry.name
+
+
+def test_a_filter_comes_behind_the_method(tmp_path: Path) -> None:
+    paths = models(tmp_path, "llama", 3)
+    made = onefold.merge_checkpoints(arithmetic(paths, finish="svc"), tmp_path / "out")
+    states = [tiny.stored(Path(path)) for path in paths]
+    from onefold.checkpoints import filters, merge_states
+    from onefold.checkpoints.methods import method_of
+
+    expected = merge_states(
+        dict(zip(paths[1:], states[1:], strict=True)),
+        method_of("task_arithmetic"),
+        states[0],
+        {"weight": [0.5, 1.5]},
+        post=filters.get("svc")(),
+    )
+    for name, tensor in tiny.stored(made.path).items():
+        torch.testing.assert_close(tensor, expected[name])
+    assert not (made.path / "mergekit_config.yml").exists()  # mergekit knows no such key
+
+
+def test_tokenizers_that_differ_are_told_and_not_mixed_quietly(tmp_path: Path) -> None:
+    paths = models(tmp_path, "llama", 2)
+    tiny.with_tokenizer(Path(paths[0]), {"a": 0, "b": 1})
+    tiny.with_tokenizer(Path(paths[1]), {"a": 1, "b": 0})
+    made = onefold.merge_checkpoints(linear(paths), tmp_path / "out", dry_run=True)
+    assert "tokenizers" in " ".join(made.notes)
+    assert "asks for merged tokenizers" in refused(
+        tmp_path, linear(paths, tokenizer_source="union")
+    )
+    tiny.with_tokenizer(Path(paths[1]), {"a": 0, "b": 1})
+    same = onefold.merge_checkpoints(linear(paths, tokenizer_source="union"), tmp_path / "out")
+    assert "same tokens" in " ".join(same.notes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.layouts.dtypes import keeps_values
-from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.methods import Filter, Method
 from onefold.checkpoints.methods.parameters import Value
 
 
@@ -39,6 +39,7 @@ class Job:
         base: the base, if the method has one.
         cast: the dtype that inputs are rounded to before; None: they are not.
         copied: the tensor that is copied.
+        finish: what is done with the merged tensor as a whole; None: nothing.
     """
 
     name: str
@@ -49,6 +50,13 @@ class Job:
     base: Held | None = None
     cast: str | None = None
     copied: Held | None = None
+    finish: Filter | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is computed in one piece."""
+        whole = self.method is not None and self.method.cut == "whole"
+        return whole or self.finish is not None
 
     @property
     def inputs(self) -> list[Held]:
@@ -90,5 +98,6 @@ class Job:
         if self.method is None:
             return 0
         own = self.method.working_bytes(self.shape, len(self.sources))
-        whole = self.nbytes if self.method.cut == "whole" else 0
-        return own + whole + self.bytes_cast
+        whole = self.nbytes if self.whole else 0
+        finish = 4 * self.numel * (len(self.sources) + 6) if self.finish is not None else 0
+        return own + whole + finish + self.bytes_cast

@@ -227,7 +227,7 @@ def _merge(
         try:
             _check_space(plan, journal.folder, journal.done)
             _write_weights(plan, journal, settings)
-            _write_beside(plan, report, journal.folder, located, tokenizer)
+            _write_beside(plan, report, journal.folder, located, tokenizer, results)
             _place(journal, target, out, settings)
         except OSError as error:
             raise explain(error, out) from error
@@ -283,6 +283,7 @@ def _write_beside(
     folder: Path,
     located: Mapping[Reference, Located],
     tokenizer: Path | None,
+    results: Mapping[str, Path],
 ) -> None:
     """Write the index, the config, copied files, the card and the records."""
     document, donor = plan.document, plan.layouts[plan.donor]
@@ -296,7 +297,7 @@ def _write_beside(
         shutil.copyfile(tokenizer / FILE, folder / FILE)
     texts[CONFIG] = config_text(donor, document.out_dtype or document.dtype, plan.layers)
     texts["README.md"] = card_of(report.path.name, document, report.notes, copied)
-    texts["mergekit_config.yml"] = mergekit_yaml(document)
+    texts["mergekit_config.yml"] = mergekit_yaml(document, results)
     record = record_of(document, located)
     record |= {"version": __version__, "donor": report.donor, "decided": list(report.notes)}
     copies = [job.name for job in plan.jobs if job.method is None]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from onefold.checkpoints.document import Document, Reference, Values, check_filters
+from onefold.checkpoints.document import Document, Reference, Values, check_filters, finish_of
 from onefold.checkpoints.engine.jobs import Job, Source
 from onefold.checkpoints.engine.outputs import (
     Output,
@@ -114,6 +114,7 @@ class Planner:
 
     def __init__(self, document: Document, layouts: Mapping[Reference, Layout]) -> None:
         self.document, self.layouts = document, layouts
+        self.finish = finish_of(document)
         self.told: dict[str, list[str]] = {}
 
     def job(self, output: Output, values: Values) -> Job:
@@ -146,7 +147,8 @@ class Planner:
             self._tell(f"merged without {_and(lacking)}, which lack them", output.name)
         base = None if values.merges(output.decider) else found.get(output.decider)
         sources = tuple(Source(str(m), found[m], given[m]) for m in models)
-        return Job(output.name, own.shape, written, method, sources, base, cast=self.document.dtype)
+        cast, finish = self.document.dtype, self.finish
+        return Job(output.name, own.shape, written, method, sources, base, cast=cast, finish=finish)
 
     def tell_left_out(self, outputs: Sequence[Output]) -> None:
         """Note the tensors of models that no output is made from."""

@@ -32,10 +32,11 @@ from onefold.checkpoints.engine.finite import (
 from onefold.checkpoints.engine.inputs import Inputs
 from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.engine.shards import Shard
-from onefold.checkpoints.layouts import is_float, item_size
+from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.methods.base import BLOCK, Prepared, TensorInputs, name_of
 
 RANGE = 4 * BLOCK  # elements that are computed, looked at and written in one step
+LARGE = 16 * RANGE  # elements of a buffer that is not kept for the next tensor
 SPLIT = 1 << 24  # elements from which on several threads work on one tensor
 
 
@@ -84,7 +85,7 @@ class Work:
     def _ranges(self) -> list[tuple[int, int]]:
         """The parts that threads take, each a multiple of the method's step."""
         numel = self.job.numel
-        if self.job.method is not None and self.job.method.cut == "whole":
+        if self.job.whole:
             return [(0, numel)]
         part = max(SPLIT // 4, self.step)
         part -= part % self.step
@@ -95,13 +96,9 @@ class Work:
     @property
     def step(self) -> int:
         """The elements at whose multiples the tensor may be cut."""
-        job = self.job
-        if job.method is None or job.method.cut == "elementwise":
-            return BLOCK
-        if job.method.cut == "whole":
-            return max(1, job.numel)
-        row = max(1, job.shape[-1]) if job.shape else 1
-        return row * max(1, BLOCK // row)
+        if self.job.whole:
+            return max(1, self.job.numel)
+        return BLOCK if self.job.method is None else self.job.method.step(self._given())
 
     def prepared(self) -> Prepared:
         """What the method found out about the whole tensor; found out by the first who asks."""
@@ -125,19 +122,23 @@ class Work:
         if name_of(type(job.method)) not in SHOWN_IN_RESULT:
             for held in job.inputs:
                 check_input(held, self.inputs.tensor(held))
-        given = TensorInputs(
+        return job.method.prepare(self._given(self._rounded))
+
+    def _given(self, read: Callable[[Held], Tensor] | None = None) -> TensorInputs:
+        """The inputs of the method. read: reads one; None: as it is stored."""
+        job, read = self.job, read or self.inputs.tensor
+        return TensorInputs(
             name=job.name,
-            tensors=[self._read(source.held) for source in job.sources],
+            tensors=[read(source.held) for source in job.sources],
             models=[source.model for source in job.sources],
-            base=None if job.base is None else self._read(job.base),
+            base=None if job.base is None else read(job.base),
             parameters=[source.parameters for source in job.sources],
             dtype=getattr(torch, job.dtype),
         )
-        return job.method.prepare(given)
 
-    def _read(self, held: object) -> Tensor:
-        tensor = self.inputs.tensor(held)  # type: ignore[arg-type]
-        if self.job.cast is not None and self.job.rounds(held):  # type: ignore[arg-type]
+    def _rounded(self, held: Held) -> Tensor:
+        tensor = self.inputs.tensor(held)
+        if self.job.cast is not None and self.job.rounds(held):
             return tensor.to(getattr(torch, self.job.cast))
         return tensor
 
@@ -246,16 +247,26 @@ def _compute(
         if source is not None:
             out.copy_(source[start : start + size])
         else:
-            prepared = work.prepared()
-            assert job.method is not None
-            job.method.apply_range(prepared, start, start + size, out)
+            _apply(job, work.prepared(), start, start + size, out)
         if is_float(job.dtype) and not all_finite(out):
             refuse_result(job, work.inputs, count_of(out))
         bytes_ = out.view(torch.uint8).numpy() if size else b""
         _write(descriptor, bytes_, work.begin + start * item_size(job.dtype))
         told(size * item_size(job.dtype))
-    if len(buffers.get(dtype, ())) > 16 * RANGE:  # the buffer of a tensor that is not cut
+    if len(buffers.get(dtype, ())) > LARGE:  # the buffer of a tensor that is not cut
         del buffers[dtype]
+
+
+def _apply(job: Job, prepared: Prepared, start: int, stop: int, out: Tensor) -> None:
+    """A range of the merged tensor; what a filter comes behind is computed as a whole."""
+    assert job.method is not None
+    if job.finish is None:
+        job.method.apply_range(prepared, start, stop, out)
+        return
+    given = prepared.inputs
+    merged = torch.empty(job.shape, dtype=given.work)
+    job.method.apply(prepared, merged)
+    out.copy_(job.finish.filtered(given, merged).view(-1))
 
 
 def _write(descriptor: int, data: object, place: int) -> None:
