@@ -63,6 +63,8 @@ class Commands(TyperGroup):
         name = str(found)
         if ctx.resilient_parsing and name in DOCUMENTS:  # a shell asks how to complete a line
             return name, _checking(name), rest
+        if name == "merge" and (files := _of_files(rest)) is not None:
+            return name, files, rest
         if used := _values(rest, "--use"):
             reading = importlib.import_module("onefold.recipe.reading")
             reading.load_used({"use": used}, "The command")
@@ -84,6 +86,13 @@ def _loaded(name: str) -> Any:
 
     with waiting("Loading torch"):
         return importlib.import_module(f"onefold.cli.{name}")
+
+
+def _of_files(arguments: Sequence[str]) -> Any:
+    """The command that merges files of checkpoints, if the arguments are for it."""
+    from onefold.cli import merge_checkpoints
+
+    return merge_checkpoints.build() if merge_checkpoints.is_wanted(arguments) else None
 
 
 def _checking(name: str) -> Any:

@@ -7,6 +7,7 @@ the dataclass of a matcher or fold. Nothing is written here by hand.
 from __future__ import annotations
 
 import dataclasses
+import keyword
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,8 +72,9 @@ class Option:
 
     @property
     def variable(self) -> str:
-        """The name as a Python variable."""
-        return self.name.replace("-", "_")
+        """The name as a Python variable, such as "lambda_" of lambda."""
+        plain = self.name.replace("-", "_")
+        return f"{plain}_" if keyword.iskeyword(plain) else plain
 
     def value(self, given: Any) -> Any:
         """What was given on the command line, as the document takes it.

@@ -1,0 +1,246 @@
+"""Merge checkpoints of one base, file by file: by a document of mergekit's, or by options.
+
+    onefold merge config.yml -o out/
+    onefold merge A B --method ties --base BASE --density 0.5 -o out/
+
+No network is built and no data are needed. A model is a folder, a file, or a name in the cache of
+Hugging Face. The document has the key merge_method; other documents are recipes that fold networks
+(see `onefold merge --help`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onefold.checkpoints.document import Document, document_of, is_merge_document, read_documents
+from onefold.checkpoints.engine import MergedCheckpoint, merge_checkpoints
+from onefold.checkpoints.engine.sizes import shown_bytes
+from onefold.checkpoints.methods import methods, settings_of
+from onefold.cli.console import note, say, warn
+from onefold.cli.given import YAML
+from onefold.documents.commands import command_of
+from onefold.documents.options import Option
+from onefold.documents.part import Flag, InputFile
+from onefold.errors import RecipeError
+from onefold.progress import waiting
+
+NAME = "merge"
+# Options that folding networks does not have: by them this command is meant.
+OWN = (
+    "--method",
+    "--base",
+    "--as-mergekit",
+    "--download",
+    "--dry-run",
+    "--max-memory",
+    "--max-shard-size",
+    "--out-dtype",
+    "--finish",
+)
+RUN = "How it runs"
+Texts = tuple[str, ...]
+Files = tuple[InputFile, ...]
+FIXED = (
+    Option(
+        "models",
+        ("models",),
+        Files,
+        "The models to merge, or one document (.yml) that says everything.",
+        Flag(metavar="MODELS..."),
+    ),
+    Option("output", ("output",), str, "The folder of the result.", Flag(short="-o")),
+    Option(
+        "method",
+        ("method",),
+        str,
+        "How they are merged; see `onefold methods checkpoint*`.",
+        Flag(),
+    ),
+    Option("base", ("base",), str, "The model that the others stem from.", Flag()),
+    Option("dtype", ("dtype",), str, "The dtype that inputs are rounded to first.", Flag()),
+    Option("out-dtype", ("out_dtype",), str, "The dtype of the result.", Flag()),
+    Option("finish", ("finish",), str, "What is done with merged tensors, such as svc.", Flag()),
+    Option("tokenizer", ("tokenizer",), str, "union, base, or a model.", Flag()),
+    Option("chat-template", ("chat_template",), str, "auto, or a template.", Flag()),
+    Option(
+        "as-mergekit",
+        ("as_mergekit",),
+        bool,
+        "Ignore in a document what mergekit ignores, with a warning each; else it is refused.",
+        Flag(),
+        False,
+    ),
+    Option("download", ("download",), bool, "Fetch models that are not here.", Flag(), False),
+    Option(
+        "dry-run",
+        ("dry_run",),
+        bool,
+        "Check everything, say what it takes, and write nothing.",
+        Flag(panel=RUN),
+        False,
+    ),
+    Option("force", ("force",), bool, "Replace an existing output.", Flag(panel=RUN), False),
+    Option(
+        "threads", ("threads",), int, "How many tensors are in work at a time.", Flag(panel=RUN)
+    ),
+    Option(
+        "max-memory",
+        ("max_memory",),
+        str,
+        "Memory that tensors in work take at most, such as 500MB (default 1GB).",
+        Flag(panel=RUN),
+    ),
+    Option(
+        "max-shard-size",
+        ("max_shard_size",),
+        str,
+        "Bytes of a file of weights at most (default 5GB).",
+        Flag(panel=RUN),
+    ),
+)
+BESIDE = ("models", "output", "as_mergekit", "download")  # of a document, with all of `RUN`
+
+
+def is_wanted(arguments: Sequence[str]) -> bool:
+    """Whether the arguments of `merge` are for files of checkpoints, not for networks."""
+    if any(argument.split("=")[0] in OWN for argument in arguments):
+        return True
+    for argument in arguments:
+        if argument.endswith(YAML) and not argument.startswith("-"):
+            try:
+                text = Path(argument).expanduser().read_text(encoding="utf-8")
+            except (OSError, ValueError):
+                return False
+            return is_merge_document(text)
+    return False
+
+
+def options() -> list[Option]:
+    """All options: the fixed ones, and one for each parameter of any method."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for entry in methods:
+        for one in (*entry.value.per_model, *settings_of(entry.value)):
+            if one.used:
+                found.setdefault(one.name, (one.help, []))[1].append(entry.name)
+    more = [
+        Option(
+            name.replace("_", "-"),
+            ("parameters", name),
+            Texts,
+            f"{text} For {', '.join(owners)}.",
+            Flag(panel="Parameters: one value for all models, or one for each in their order"),
+        )
+        for name, (text, owners) in found.items()
+    ]
+    return [*FIXED, *more]
+
+
+def build() -> Any:
+    """The command of typer's."""
+    known = options()
+
+    def call(context: Any, given: dict[str, Any]) -> None:
+        values = {
+            option.keys: given[option.variable]
+            for option in known
+            if given.get(option.variable) not in (None, [])
+        }
+        run(values, context.obj)
+
+    return command_of(NAME, __doc__ or "", known, call)
+
+
+def run(values: Mapping[tuple[str, ...], Any], threads: int | None = None) -> MergedCheckpoint:
+    """Carry out the command.
+
+    Args:
+        values: what was given, by the keys of the options.
+        threads: of the program, where the command has none.
+
+    Raises:
+        RecipeError: options do not go together, or one lacks.
+    """
+    plain = {keys[0]: value for keys, value in values.items() if len(keys) == 1}
+    if "output" not in plain:
+        raise RecipeError("The merge needs --output; see `onefold merge --method ties --help`.")
+    documents = _documents(values, plain)
+    how = {
+        key: plain[key]
+        for key in ("download", "dry_run", "threads", "max_memory", "max_shard_size", "force")
+        if key in plain
+    }
+    how.setdefault("threads", threads)
+    with waiting("The merge"):
+        made = merge_checkpoints(documents, plain["output"], **how)
+    _tell(made)
+    return made
+
+
+def _documents(
+    values: Mapping[tuple[str, ...], Any], plain: Mapping[str, Any]
+) -> Sequence[Document]:
+    models = [str(model) for model in plain["models"]]
+    files = [model for model in models if model.endswith(YAML)]
+    if files:
+        if len(models) > 1:
+            raise RecipeError(
+                f"A document says everything, so {files[0]} stands alone; leave the other models"
+                " out."
+            )
+        known = {option.keys: option for option in options()}
+        for keys in values:
+            if keys[0] not in BESIDE and known[keys].flag.panel != RUN:
+                raise RecipeError(
+                    f"A document says everything, so it takes no --{known[keys].name}; edit a copy"
+                    " of it."
+                )
+        return read_documents(files[0], bool(plain.get("as_mergekit")))
+    if "as_mergekit" in plain:
+        raise RecipeError("--as-mergekit is a way to read a document; give one, or leave it out.")
+    if "method" not in plain:
+        raise RecipeError(f"The merge needs --method; known: {', '.join(methods.names())}.")
+    settings = {
+        keys[1]: value[0] if len(value) == 1 else tuple(value)
+        for keys, value in values.items()
+        if keys[0] == "parameters"
+    }
+    document = document_of(
+        models,
+        plain["method"],
+        plain.get("base"),
+        settings,
+        dtype=plain.get("dtype"),
+        out_dtype=plain.get("out_dtype"),
+        finish=plain.get("finish"),
+        tokenizer=plain.get("tokenizer"),
+        chat_template=plain.get("chat_template"),
+    )
+    return (document,)
+
+
+def _tell(made: MergedCheckpoint) -> None:
+    """Print what was decided, and what was done."""
+    for before in made.before:
+        _tell(before)
+    for sentence in made.notes:
+        if sentence in made.document.ignored:
+            warn(sentence)
+        else:
+            note(sentence)
+    if not made.written:
+        count = f"{len(made.files)} file{'s' * (len(made.files) != 1)} of weights"
+        say(
+            f"Would merge {made.merged} tensors by {made.document.method} and copy {made.copied}"
+            f" into {made.path}, in {count}."
+        )
+        say(made.estimate.text)
+        return
+    if made.resumed:
+        note(f"Went on behind {made.resumed} files that an earlier run had finished.")
+    size = shown_bytes(made.estimate.written)
+    say(
+        f"Merged {made.merged} tensors by {made.document.method} and copied {made.copied} into"
+        f" {made.path} ({size}) in {made.seconds:.1f} s; config and tokenizer of {made.donor}."
+    )

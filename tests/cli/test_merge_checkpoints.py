@@ -1,0 +1,93 @@
+"""`onefold merge` of folders: by options, by a document, and its refusals."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_checkpoints as tiny
+import torch
+from refusals import Result, sentence_of
+
+from onefold.cli import run
+from onefold.cli.merge_checkpoints import is_wanted
+
+# Runs the program, and tells whether it imported torch.
+TELLING = (
+    "import sys; from onefold.cli import run; status = run(sys.argv[1:]);"
+    "print('torch' in sys.modules, status)"
+)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    network = tiny.llama()
+    return [str(tiny.write(tmp_path / f"m{i}", network, i)) for i in range(3)]
+
+
+def refusal(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capfd.readouterr()
+    status = run([str(one) for one in ("merge", *arguments)])
+    told = capfd.readouterr()
+    return sentence_of(Result(status, told.out, told.err))
+
+
+def test_options_and_the_document_that_they_leave_give_the_same(
+    folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    how = ["--method", "task_arithmetic", "--base", folders[0], "--lambda", "0.5"]
+    weights = ["--weight", "1", "--weight", "0,1"]
+    assert run(["merge", *folders[1:], *how, *weights, "-o", str(out), "--threads", "1"]) == 0
+    assert f"Merged 29 tensors by task_arithmetic and copied 0 into {out}" in capfd.readouterr().out
+    again = tmp_path / "again"
+    assert run(["merge", str(out / "mergekit_config.yml"), "-o", str(again)]) == 0
+    states = [tiny.stored(Path(folder)) for folder in folders]
+    merged, same = tiny.stored(out), tiny.stored(again)
+    name = "model.layers.2.mlp.up_proj.weight"  # where the gradient is 1
+    base, first, second = (state[name] for state in states)
+    torch.testing.assert_close(merged[name], base + 0.5 * (first - base) + 0.5 * (second - base))
+    assert all(torch.equal(merged[name], same[name]) for name in merged)
+
+
+def test_a_dry_run_and_refusals_import_no_torch(folders: list[str], tmp_path: Path) -> None:
+    how = ["--method", "linear", "-o", str(tmp_path / "out")]
+    for more, status in ((["--dry-run"], 0), (["--weight", "a"], 2), (["--densty", "1"], 2)):
+        program = [sys.executable, "-c", TELLING, "merge", *folders, *how, *more]
+        told = subprocess.run(program, capture_output=True, text=True, check=True)
+        assert told.stdout.endswith(f"False {status}\n"), told.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_wrong_gets_one_sentence(
+    folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    told = refusal(capfd, *folders, "--method", "linaer", "-o", out)
+    assert "did you mean 'linear'" in told
+    assert "--output" in refusal(capfd, *folders, "--method", "linear")
+    assert "--method" in refusal(capfd, *folders, "--base", folders[0], "-o", out)
+    file = tmp_path / "a.yml"
+    file.write_text(
+        f"merge_method: linear\nmodels: [{{model: {folders[0]}}}]\nparameters:\n  wieght: 1\n"
+    )
+    assert "line 4" in refusal(capfd, file, "-o", out)
+    assert "stands alone" in refusal(capfd, file, folders[0], "-o", out)
+    assert "takes no --dtype" in refusal(capfd, file, "--dtype", "float32", "-o", out)
+    assert "--as-mergekit" in refusal(capfd, *folders, "--as-mergekit", "-o", out)
+    assert run(["merge", *folders, "--method", "linear", "-o", str(out)]) == 0
+    assert "exists already" in refusal(capfd, *folders, "--method", "linear", "-o", out)
+    assert run(["merge", *folders, "--method", "linear", "-o", str(out), "--force"]) == 0
+
+
+def test_recipes_of_networks_are_not_taken_for_documents(tmp_path: Path) -> None:
+    recipe, document = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    recipe.write_text("members: [a, b]\nfold: average\n")
+    document.write_text("base_model: x\nmerge_method: ties\n")
+    assert not is_wanted([str(recipe), "-o", "out"])
+    assert not is_wanted(["a.safetensors", "--model", "digits"])
+    assert not is_wanted([str(tmp_path / "none.yaml")])
+    assert is_wanted([str(document)])
+    assert is_wanted(["a", "b", "--method=ties"])
