@@ -1,0 +1,292 @@
+"""The vocabulary of a model folder from its tokenizer files, without transformers.
+
+    tokenizer.json           read first; added tokens of tokenizer_config.json are added to it
+    vocab.json, merges.txt   BPE, where there is no tokenizer.json
+    vocab.txt                WordPiece, one token a line, where there is none of these
+    tokenizer.model, ...     not read: refused, with what to run once so that it can be
+
+Added tokens come from tokenizer.json and from `added_tokens_decoder` of tokenizer_config.json, or
+from added_tokens.json where neither names any, which is the order of transformers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from onefold.checkpoints.vocabulary import files
+from onefold.checkpoints.vocabulary.content import (
+    Kind,
+    NoTokenizerError,
+    UnreadableTokenizerError,
+    Vocabulary,
+)
+from onefold.checkpoints.vocabulary.templates import templates_of
+from onefold.errors import WeightsError, shown
+
+KINDS = ("BPE", "WordPiece", "Unigram", "WordLevel")
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
+
+def vocabulary_of(folder: Path, rows: int | None = None) -> Vocabulary:
+    """The vocabulary of a model folder.
+
+    Args:
+        folder: the folder of the model.
+        rows: how many rows its embedding has; None: the `vocab_size` of its config.json.
+
+    Raises:
+        NoTokenizerError: the folder has no tokenizer files.
+        UnreadableTokenizerError: its tokenizer has a form that is not read here.
+        WeightsError: a file is broken, or tokens or numbers are there twice.
+    """
+    settings = files.json_if_there(folder / files.SETTINGS)
+    kind, tokens, entries, source = _main_files(folder)
+    added = {**entries, **_further(folder, tokens, entries, settings, source)}
+    numbers = dict(tokens)
+    for token, entry in added.items():
+        numbers[token] = entry["id"]
+    _check_numbers(numbers, source)
+    named = _named_special(folder, settings)
+    special = {token for token, entry in added.items() if entry.get("special")}
+    special.update(token for token in named if token in numbers)
+    return Vocabulary(
+        folder=folder,
+        kind=kind,
+        tokens=numbers,
+        added=added,
+        special=tuple(sorted(special, key=numbers.__getitem__)),
+        templates=templates_of(folder, settings),
+        rows=_rows(folder) if rows is None else rows,
+    )
+
+
+def pieces_of(model: Mapping[str, Any], path: Path) -> dict[str, int]:
+    """The pieces of the part `model` of a tokenizer.json with their numbers.
+
+    Raises:
+        WeightsError: it has none, or one is there twice.
+    """
+    vocab = model.get("vocab")
+    if isinstance(vocab, list):  # of a Unigram model: pairs of a piece and its score
+        return _listed((one[0] if isinstance(one, list) and one else one for one in vocab), path)
+    if not isinstance(vocab, dict):
+        raise WeightsError(f"{path} has no vocabulary under 'model': 'vocab' is {shown(vocab)}.")
+    for token, number in vocab.items():
+        _check_number(token, number, path)
+    return vocab
+
+
+def kind_of_model(model: Mapping[str, Any], path: Path) -> Kind:
+    """The kind of the part `model` of a tokenizer.json; old files do not name it.
+
+    Raises:
+        WeightsError: it is of a kind that is not known.
+    """
+    kind = model.get("type")
+    if kind is None:
+        if isinstance(model.get("vocab"), list):
+            kind = "Unigram"
+        elif "merges" in model:
+            kind = "BPE"
+        else:
+            kind = "WordPiece" if "max_input_chars_per_word" in model else "WordLevel"
+    if kind not in KINDS:
+        raise WeightsError(f"{path} has a model of the type {kind!r}; known: {', '.join(KINDS)}.")
+    return cast(Kind, kind)
+
+
+def _main_files(folder: Path) -> tuple[Kind, dict[str, int], dict[str, Mapping[str, Any]], Path]:
+    """Kind, pieces, entries of added tokens, and the file that they are from."""
+    path = folder / files.FAST
+    if path.is_file():
+        content = files.json_of(path)
+        model = content.get("model")
+        if not isinstance(model, dict):
+            raise WeightsError(f"{path} has no part 'model', so that its tokens cannot be read.")
+        tokens = pieces_of(model, path)
+        entries: dict[str, Mapping[str, Any]] = {}
+        listed = content.get("added_tokens") or []
+        if not isinstance(listed, list):
+            raise WeightsError(f"{path} has {shown(listed)} under 'added_tokens', not a list.")
+        for one in listed:
+            entry = _entry(one, path)
+            _check_same(entry, tokens, entries, path, path)
+            entries[entry["content"]] = entry
+        _check_given(tokens, entries, path)
+        return kind_of_model(model, path), tokens, entries, path
+    path = folder / files.VOCAB_JSON
+    if path.is_file():
+        found = files.json_of(path)
+        for token, number in found.items():
+            _check_number(token, number, path)
+        return ("BPE" if (folder / files.MERGES).is_file() else "WordLevel"), found, {}, path
+    path = folder / files.VOCAB_TEXT
+    if path.is_file():
+        lines = files.text_of(path).split("\n")
+        lines = lines[:-1] if lines[-1] == "" else lines
+        return "WordPiece", _listed((one.rstrip("\r") for one in lines), path), {}, path
+    raise _missing(folder)
+
+
+def _missing(folder: Path) -> WeightsError:
+    models = [folder / name for name in files.MODELS if (folder / name).is_file()]
+    if not models:
+        return NoTokenizerError(
+            f"{folder} has no tokenizer files ({files.FAST}, {files.VOCAB_JSON} or"
+            f" {files.VOCAB_TEXT}); copy those of the model that it stems from into it."
+        )
+    error = UnreadableTokenizerError(
+        f"{models[0]} is a tokenizer whose tokens are not read here; write a {files.FAST} beside"
+        f' it once: python -c "from transformers import AutoTokenizer as T;'
+        f" T.from_pretrained('{folder}').save_pretrained('{folder}')\"."
+    )
+    digest = hashlib.sha256()
+    for path in [*models, folder / files.ADDED]:
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    error.digest = digest.hexdigest()
+    return error
+
+
+def _further(
+    folder: Path,
+    tokens: Mapping[str, int],
+    entries: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    source: Path,
+) -> dict[str, Mapping[str, Any]]:
+    """Entries of added tokens that the main file has not."""
+    found: dict[str, Mapping[str, Any]] = {}
+    path = folder / files.SETTINGS
+    decoder = settings.get("added_tokens_decoder") or {}
+    if not isinstance(decoder, dict):
+        raise WeightsError(
+            f"{path} has {shown(decoder)} under 'added_tokens_decoder', not an object."
+        )
+    for number, one in decoder.items():
+        if not str(number).isdecimal() or not isinstance(one, dict):
+            raise WeightsError(f"{path} has no token under 'added_tokens_decoder': {number!r}.")
+        entry = _entry({**one, "id": int(number)}, path)
+        _check_same(entry, tokens, entries, source, path)
+        found[entry["content"]] = entries.get(entry["content"], entry)
+    if not entries and not found:
+        path = folder / files.ADDED
+        for token, number in files.json_if_there(path).items():
+            _check_number(token, number, path)
+            entry = {"content": token, "id": number, "special": False}
+            _check_same(entry, tokens, entries, source, path)
+            found[token] = entry
+    return found
+
+
+def _entry(one: object, path: Path) -> dict[str, Any]:
+    if not isinstance(one, dict) or not isinstance(one.get("content"), str):
+        raise WeightsError(f"{path} has an added token without a text: {shown(one)}.")
+    _check_number(one["content"], one.get("id"), path)
+    return one
+
+
+def _check_same(
+    entry: Mapping[str, Any],
+    tokens: Mapping[str, int],
+    entries: Mapping[str, Mapping[str, Any]],
+    source: Path,
+    path: Path,
+) -> None:
+    token, number = entry["content"], entry["id"]
+    other = tokens.get(token)
+    if other is None and token in entries:
+        other = entries[token]["id"]
+    if other is not None and other != number:
+        where = f"{source} and {path}" if source != path else f"{path}"
+        raise WeightsError(
+            f"The token {token!r} is there twice, with the numbers {other} and {number} ({where});"
+            " save the tokenizer again with the program that made it."
+        )
+
+
+def _check_given(
+    tokens: Mapping[str, int], entries: Mapping[str, Mapping[str, Any]], path: Path
+) -> None:
+    """Refuse numbers that the library tokenizers replaces when it reads the file.
+
+    It gives an added token that is no piece the number behind those before it, whatever the file
+    says. Where numbers have gaps, a program would read another number than stands there.
+    """
+    highest: int | None = None
+    for token, entry in entries.items():
+        number = tokens.get(token)
+        if number is None:
+            number = len(tokens) if highest is None else max(highest + 1, len(tokens))
+        if number != entry["id"]:
+            raise WeightsError(
+                f"{path} has gaps in its numbers: the added token {token!r} has the number"
+                f" {entry['id']}, and the library tokenizers would give it {number}; save the"
+                " tokenizer again with the program that made it."
+            )
+        highest = number if highest is None else max(highest, number)
+
+
+def _check_number(token: object, number: object, path: Path) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise WeightsError(
+            f"{path} gives the token {token!r} the number {shown(number)}; it must be a whole"
+            " number from 0."
+        )
+
+
+def _check_numbers(tokens: Mapping[str, int], path: Path) -> None:
+    if not tokens:
+        raise WeightsError(f"{path} holds no tokens; copy it again from where the model is from.")
+    if len(set(tokens.values())) == len(tokens):
+        return
+    seen: dict[int, str] = {}
+    for token, number in tokens.items():
+        if number in seen:
+            raise WeightsError(
+                f"{path}: the tokens {seen[number]!r} and {token!r} both have the number {number},"
+                " so that they would share a row; save the tokenizer again."
+            )
+        seen[number] = token
+
+
+def _listed(tokens: Iterable[object], path: Path) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for number, token in enumerate(tokens):
+        if not isinstance(token, str):
+            raise WeightsError(f"{path}: token {number} is {shown(token)}, not a text.")
+        if token in found:
+            raise WeightsError(
+                f"{path} has the token {token!r} twice, with the numbers {found[token]} and"
+                f" {number}; save the tokenizer again with the program that made it."
+            )
+        found[token] = number
+    return found
+
+
+def _named_special(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """The special tokens that the settings name, such as `bos_token`."""
+    found: list[str] = []
+    for content in (settings, files.json_if_there(folder / files.SPECIAL)):
+        named = [content.get(f"{role}_token") for role in ROLES]
+        for key in ("additional_special_tokens", "extra_special_tokens"):
+            more = content.get(key) or ()
+            more = list(more.values()) if isinstance(more, dict) else more
+            named += more if isinstance(more, list) else []
+        for one in named:
+            text = one.get("content") if isinstance(one, dict) else one
+            if isinstance(text, str):
+                found.append(text)
+    return found
+
+
+def _rows(folder: Path) -> int | None:
+    config = files.json_if_there(folder / files.CONFIG)
+    for part in (config, config.get("text_config")):
+        size = part.get("vocab_size") if isinstance(part, dict) else None
+        if isinstance(size, int) and not isinstance(size, bool):
+            return size
+    return None
