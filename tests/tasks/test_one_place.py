@@ -16,6 +16,7 @@ OTHER = (  # where these calls are about something else than answers
     "symmetry/rules",  # operators inside networks
     "alignment/matchers",  # the best of some costs
     "fold/soft/gates.py",  # gates between 0 and 1
+    "checkpoints/methods",  # weights, not answers
 )
 ABOVE = [
     path
