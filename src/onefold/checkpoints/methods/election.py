@@ -33,9 +33,10 @@ class Elected:
     sign: Tensor
     agreeing: Tensor | None
 
-    def added(self, base: Tensor, factor: float) -> Tensor:
-        """The base plus the sum times a factor, in the memory of the sum."""
-        return torch.addcmul(base, self.magnitude, self.sign, value=factor, out=self.magnitude)
+    def signed(self, factor: float = 1.0) -> Tensor:
+        """The sum with its sign, times a factor, in the memory of the magnitude."""
+        self.magnitude.mul_(self.sign)
+        return self.magnitude if factor == 1 else self.magnitude.mul_(factor)
 
 
 def elect(

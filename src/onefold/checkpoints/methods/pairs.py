@@ -15,6 +15,8 @@ The quartiles are exact, over the whole tensor.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,8 +24,8 @@ from onefold.checkpoints.methods.base import Cut, Method, Prepared, TensorInputs
 from onefold.checkpoints.methods.lazily import torch
 from onefold.checkpoints.methods.parameters import setting
 from onefold.checkpoints.methods.products import blocks
-from onefold.checkpoints.methods.ranking import Values
-from onefold.checkpoints.methods.trimming import magnitude
+from onefold.checkpoints.methods.ranking import Values, ranking_bytes
+from onefold.checkpoints.methods.trimming import magnitudes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,6 +93,10 @@ class ArceeFusion(PairMethod):
         low, middle, high = quartiles(values, inputs)
         return rows, middle + 1.5 * (high - low)
 
+    def working_bytes(self, shape: Sequence[int], models: int) -> int:
+        """An upper estimate of the memory that one tensor takes beside inputs and result."""
+        return super().working_bytes(shape, models) + ranking_bytes(math.prod(shape))
+
     def block(self, prepared: Prepared, plan: Any, start: int, stop: int) -> Tensor:
         """The base, with the important elements of the other model."""
         inputs, (rows, limit) = prepared.inputs, prepared.facts
@@ -125,10 +131,8 @@ def quartiles(values: Values, inputs: TensorInputs) -> list[float]:
     def below(start: int, stop: int) -> Tensor:
         return values(start, stop).neg_().clamp_(min=0)
 
-    found = []
-    for rank in (int(q * (numel - 1)) for q in (0.25, 0.5, 0.75)):
-        if rank < negative:
-            found.append(-magnitude(below, numel, numel - 1 - rank, inputs.work))
-        else:
-            found.append(magnitude(above, numel, rank, inputs.work))
-    return found
+    ranks = [int(q * (numel - 1)) for q in (0.25, 0.5, 0.75)]
+    low = [numel - 1 - rank for rank in ranks if rank < negative]
+    high = [rank for rank in ranks if rank >= negative]
+    under = magnitudes(below, numel, low, inputs.work)
+    return [-value for value in under] + magnitudes(above, numel, high, inputs.work)

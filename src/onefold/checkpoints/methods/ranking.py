@@ -12,7 +12,7 @@ float64. All ways are exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 Values = Callable[[int, int], "Tensor"]
 SAMPLED = 1 << 19  # elements from which on a sample is taken
 STRETCH = 1024  # elements of the sample in each block
-MOST = 0.2  # share of the sample that may lie between
+MOST, FEW = 0.05, 1 << 20  # the share or the number of elements that may lie between
+SPAN = 16  # blocks whose histograms are kept as one
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,37 @@ class Rank:
         key: the key at the rank.
         under: how many elements of this key are below the rank.
         equal: how many elements have this key.
+        spans: parts of the tensor in their order, (start, stop, how many have this key).
     """
 
     key: int
     under: int
     equal: int
+    spans: Sequence[tuple[int, int, int]]
 
 
-def rank_of(values: Values, numel: int, rank: int, dtype: torch.dtype) -> Rank:
-    """What is at an ascending rank of magnitudes.
+def ranks_of(values: Values, numel: int, ranks: Sequence[int], dtype: torch.dtype) -> list[Rank]:
+    """What is at several ascending ranks of magnitudes.
 
     Args:
         values: (start, stop) -> those elements, float32 or float64.
         numel: number of elements.
-        rank: from 0 on.
+        ranks: from 0 on.
         dtype: in which magnitudes are compared: a 16-bit one, float32, or float64.
     """
-    wide = dtype.itemsize > 2 and numel >= SAMPLED
-    between = _between(values, numel, rank, dtype) if wide else None
-    found = None if between is None else _collected(values, numel, rank, dtype, between)
-    return found or _counted(values, numel, rank, dtype)
+    if dtype.itemsize == 2:
+        return _in_one_pass(values, numel, ranks, dtype)
+    found = []
+    for rank in ranks:
+        between = _between(values, numel, rank, dtype) if numel >= SAMPLED else None
+        one = None if between is None else _collected(values, numel, rank, dtype, between)
+        found.append(one or _counted(values, numel, rank, dtype))
+    return found
+
+
+def ranking_bytes(numel: int) -> int:
+    """An upper estimate of the memory that finding a rank takes."""
+    return numel // 2 + 8 * min(numel, FEW)
 
 
 def keys_of(values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -72,14 +84,46 @@ def value_of(key: int, dtype: torch.dtype) -> float:
     return value if value <= info.max else info.max * 2 / (2 - info.eps)
 
 
-def position_of(values: Values, numel: int, key: int, count: int, dtype: torch.dtype) -> int:
-    """The index behind the `count`-th element of a key."""
-    for start, stop in blocks(numel):
-        places = np.flatnonzero(keys_of(values(start, stop), dtype).numpy() == key)
-        if len(places) >= count:
-            return start + int(places[count - 1]) + 1
-        count -= len(places)
+def position_of(values: Values, rank: Rank, count: int, dtype: torch.dtype) -> int:
+    """The index behind the `count`-th element of the key of a rank."""
+    for first, last, equal in rank.spans:
+        if equal < count:
+            count -= equal
+            continue
+        for start, stop in _within(first, last):
+            keys = keys_of(values(start, stop), dtype).numpy()
+            places = np.flatnonzero(keys == rank.key)
+            if len(places) >= count:
+                return start + int(places[count - 1]) + 1
+            count -= len(places)
     raise AssertionError("fewer elements of the key than were counted")
+
+
+def _within(first: int, last: int) -> Iterable[tuple[int, int]]:
+    return ((first + start, first + stop) for start, stop in blocks(last - first))
+
+
+def _in_one_pass(
+    values: Values, numel: int, ranks: Sequence[int], dtype: torch.dtype
+) -> list[Rank]:
+    """What is at the ranks, by one histogram over all keys of 16 bits."""
+    spans: list[tuple[int, int, Any]] = []
+    parts = blocks(numel)
+    for i in range(0, len(parts), SPAN):
+        counts = np.zeros(1 << 15, dtype=np.int32)
+        for start, stop in parts[i : i + SPAN]:
+            found = torch.bincount(keys_of(values(start, stop), dtype)).numpy()
+            np.add(counts[: len(found)], found, out=counts[: len(found)], casting="unsafe")
+        spans.append((parts[i][0], parts[min(i + SPAN, len(parts)) - 1][1], counts))
+    whole = sum(counts.astype(np.int64) for _, _, counts in spans)
+    summed = np.cumsum(whole)
+    told = []
+    for rank in ranks:
+        key = int(np.searchsorted(summed, rank, side="right"))
+        equal = int(whole[key])
+        held = [(start, stop, int(counts[key])) for start, stop, counts in spans]
+        told.append(Rank(key, rank - (int(summed[key]) - equal), equal, held))
+    return told
 
 
 def _between(values: Values, numel: int, rank: int, dtype: torch.dtype) -> tuple[int, int] | None:
@@ -96,7 +140,7 @@ def _between(values: Values, numel: int, rank: int, dtype: torch.dtype) -> tuple
     least = int(sample[low]) if low > 0 else 0
     most = int(sample[high]) if high < count else int(np.iinfo(sample.dtype).max)
     inside = np.searchsorted(sample, most, "right") - np.searchsorted(sample, least, "left")
-    return (least, most) if inside <= MOST * count else None
+    return (least, most) if inside / count * numel <= max(MOST * numel, FEW) else None
 
 
 def _collected(
@@ -116,7 +160,11 @@ def _collected(
         return None
     key: Any = np.partition(found, rank)[rank]
     under = rank - int(np.count_nonzero(found < key))
-    return Rank(int(key), under, int(np.count_nonzero(found == key)))
+    spans = [
+        (start, stop, int(np.count_nonzero(part == key)))
+        for (start, stop), part in zip(blocks(numel), parts, strict=True)
+    ]
+    return Rank(int(key), under, int(np.count_nonzero(found == key)), spans)
 
 
 def _counted(values: Values, numel: int, rank: int, dtype: torch.dtype) -> Rank:
@@ -133,13 +181,11 @@ def _counted(values: Values, numel: int, rank: int, dtype: torch.dtype) -> Rank:
         equal = int(counts[digit])
         rank -= int(summed[digit]) - equal
         key = key << 16 | digit
-    return Rank(key, rank, equal)
+    return Rank(key, rank, equal, [(0, numel, equal)])
 
 
 def _digits(keys: Tensor, shift: int, prefix: int) -> Tensor:
     """16 bits of the keys from `shift` on, of those keys whose higher bits are `prefix`."""
-    if keys.dtype == torch.int16:
-        return keys
     digits = keys.numpy()
     if shift + 16 < 8 * keys.itemsize:  # not the highest digit
         digits = digits[digits >> (shift + 16) == prefix]

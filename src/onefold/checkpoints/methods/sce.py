@@ -10,6 +10,8 @@ whose sign is not that of the sum take no part.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +20,8 @@ from onefold.checkpoints.methods.election import elect
 from onefold.checkpoints.methods.lazily import torch
 from onefold.checkpoints.methods.parameters import setting
 from onefold.checkpoints.methods.products import blocks, total
-from onefold.checkpoints.methods.trimming import ALL, NONE, Edge, edge
+from onefold.checkpoints.methods.ranking import ranking_bytes
+from onefold.checkpoints.methods.trimming import ALL, NONE, Edge, edges
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +72,12 @@ class Sce(Method):
         kept = int(varying * self.select_topk)
         if kept == 0:
             return Edge(NONE, NONE)
-        return edge(variances, inputs.numel, inputs.numel - kept, dtype, True)
+        return edges(variances, inputs.numel, [inputs.numel - kept], dtype, True)[0]
+
+    def working_bytes(self, shape: Sequence[int], models: int) -> int:
+        """An upper estimate of the memory that one tensor takes beside inputs and result."""
+        own = ranking_bytes(math.prod(shape)) if self.select_topk < 1 else 0
+        return super().working_bytes(shape, models) + own
 
     def block(self, prepared: Prepared, plan: Any, start: int, stop: int) -> Tensor:
         """The base and the merged change."""
@@ -78,7 +86,7 @@ class Sce(Method):
         found = elect(changes, weights, weights)
         assert found.agreeing is not None
         found.magnitude.div_(found.agreeing.clamp_(min=1e-6))
-        return found.added(prepared.inputs.read(-1, start, stop), 1.0)
+        return found.signed().add_(prepared.inputs.read(-1, start, stop))
 
 
 def variance(changes: list[Tensor]) -> Tensor:

@@ -25,9 +25,10 @@ from onefold.checkpoints.methods.election import elect
 from onefold.checkpoints.methods.lazily import torch
 from onefold.checkpoints.methods.parameters import DENSITY, WEIGHT, Parameter, setting
 from onefold.checkpoints.methods.products import blocks, total
+from onefold.checkpoints.methods.ranking import ranking_bytes
 from onefold.checkpoints.methods.scratch import buffer
 from onefold.checkpoints.methods.task_arithmetic import DeltaMethod
-from onefold.checkpoints.methods.trimming import NONE, Edge, edge, kept_share
+from onefold.checkpoints.methods.trimming import NONE, Edge, edges, kept_share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,29 +100,42 @@ class TrimmedMethod(DeltaMethod):
     def working_bytes(self, shape: Sequence[int], models: int) -> int:
         """An upper estimate of the memory that one tensor takes beside inputs and result."""
         numel = math.prod(shape)
-        masks = models * -(-numel // 8) if self.random else models * numel // 4
-        return super().working_bytes(shape, models) + masks
+        own = models * -(-numel // 8) if self.random else ranking_bytes(numel)
+        return super().working_bytes(shape, models) + own
 
     def block(self, prepared: Prepared, plan: Any, start: int, stop: int) -> Tensor:
         """The base and the merged change."""
         inputs, weights = prepared.inputs, prepared.values("weight")
         facts: list[tuple[Trim, float]] = prepared.facts
-        changes = []
-        for i, change in enumerate(inputs.changes(start, stop)):
-            trim, factor = facts[i]
-            kept = trim.kept(change, start)
-            changes.append(kept if factor * weights[i] == 1 else kept.mul_(factor * weights[i]))
+        changes = [
+            facts[i][0].kept(change, start) for i, change in enumerate(inputs.changes(start, stop))
+        ]
+        factors = [weights[i] * facts[i][1] for i in range(len(weights))]
         base = inputs.read(-1, start, stop)
-        if not self.elects:
-            merged = changes[0]
-            for change in changes[1:]:
-                merged.add_(change)
-            return torch.add(base, merged, alpha=self.divided(weights), out=merged)
+        if self.elects:
+            return self.elected(changes, weights, factors).add_(base)
+        scale = self.divided(weights)
+        merged = changes[0].mul_(factors[0] * scale)
+        for change, factor in zip(changes[1:], factors[1:], strict=True):
+            merged.add_(change, alpha=factor * scale)
+        return merged.add_(base)
+
+    def elected(self, changes: list[Tensor], weights: list[float], factors: list[float]) -> Tensor:
+        """The merged change after the election of signs.
+
+        Args:
+            changes: what is kept of each model's change; the tensors are used up.
+            weights: of each model in the divisor.
+            factors: of each model in the sum.
+        """
+        common = factors[0] if len(set(factors)) == 1 and factors[0] > 0 else None
+        if common is None:
+            changes = [change.mul_(f) for change, f in zip(changes, factors, strict=True)]
         found = elect(changes, weights if self.normalize else None)
         if found.agreeing is not None:  # 1 in place of 0
             zero = torch.eq(found.agreeing, 0.0, out=changes[0])
             found.magnitude.div_(found.agreeing.add_(zero))
-        return found.added(base, self.lambda_)
+        return found.signed(self.lambda_ * (common or 1.0))
 
 
 @methods.register("ties")
@@ -147,11 +161,12 @@ class Ties(TrimmedMethod):
             return Everything()
         if density <= 0:
             return Between(Edge(NONE, NONE))
-        dtype = inputs.ranking
         below = numel - kept_share(density, numel)
-        return Between(
-            edge(lambda start, stop: inputs.delta(index, start, stop), numel, below, dtype, True)
-        )
+
+        def values(start: int, stop: int) -> Tensor:
+            return inputs.delta(index, start, stop)
+
+        return Between(*edges(values, numel, [below], inputs.ranking, True))
 
 
 GAMMA = Parameter("gamma", 0.01, low=0.0, high=1.0, help="The share of the largest that drops.")
@@ -181,14 +196,12 @@ class Breadcrumbs(TrimmedMethod):
         below = max(0, numel - kept - int(gamma * numel))
         if kept <= 0:
             return Between(Edge(NONE, NONE))
-        dtype = inputs.ranking
 
         def values(start: int, stop: int) -> Tensor:
             return inputs.delta(index, start, stop)
 
-        low = edge(values, numel, below, dtype, False)
-        high = None if below + kept >= numel else edge(values, numel, below + kept, dtype, False)
-        return Between(low, high)
+        low, high = edges(values, numel, [below, below + kept], inputs.ranking, False)
+        return Between(low, None if below + kept >= numel else high)
 
 
 @methods.register("breadcrumbs_ties")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onefold.checkpoints.methods.lazily import np, torch
-from onefold.checkpoints.methods.ranking import Values, position_of, rank_of, value_of
+from onefold.checkpoints.methods.ranking import Rank, Values, position_of, ranks_of, value_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,35 +52,43 @@ class Edge:
         return values
 
 
-def edge(
-    values: Values, numel: int, below: int, dtype: torch.dtype, earlier_is_larger: bool
-) -> Edge:
-    """The edge that has exactly `below` elements of a tensor below it.
+def edges(
+    values: Values, numel: int, below: Sequence[int], dtype: torch.dtype, earlier_is_larger: bool
+) -> list[Edge]:
+    """The edges that have exactly as many elements of a tensor below them as asked for.
 
     Args:
         values: (start, stop) -> those elements, float32 or float64.
         numel: number of elements.
-        below: number of elements below the edge.
+        below: for each edge the number of elements below it.
         dtype: in which magnitudes are compared: a 16-bit one, float32, or float64.
         earlier_is_larger: of equal magnitudes, the earlier element counts as the larger one.
     """
-    if below <= 0:
-        return Edge(ALL, ALL)
-    if below >= numel:
-        return Edge(NONE, NONE)
-    found = rank_of(values, numel, below, dtype)
-    key, under = found.key, found.under
-    keep, drop = _limits(key, dtype)
-    if under == 0 or key == 0:  # no equal element is below; zeros are all the same
+    inside = [count for count in below if 0 < count < numel]
+    ranks = iter(ranks_of(values, numel, inside, dtype) if inside else ())
+    found = []
+    for count in below:
+        if count <= 0:
+            found.append(Edge(ALL, ALL))
+        elif count >= numel:
+            found.append(Edge(NONE, NONE))
+        else:
+            found.append(_edge_at(values, next(ranks), dtype, earlier_is_larger))
+    return found
+
+
+def _edge_at(values: Values, rank: Rank, dtype: torch.dtype, earlier_is_larger: bool) -> Edge:
+    keep, drop = _limits(rank.key, dtype)
+    if rank.under == 0 or rank.key == 0:  # no equal element is below; zeros are all the same
         return Edge(keep, keep)
     if earlier_is_larger:
-        return Edge(keep, drop, position_of(values, numel, key, found.equal - under, dtype))
-    return Edge(drop, keep, position_of(values, numel, key, under, dtype))
+        return Edge(keep, drop, position_of(values, rank, rank.equal - rank.under, dtype))
+    return Edge(drop, keep, position_of(values, rank, rank.under, dtype))
 
 
-def magnitude(values: Values, numel: int, rank: int, dtype: torch.dtype) -> float:
-    """The magnitude of the given ascending rank, from 0 on."""
-    return value_of(rank_of(values, numel, rank, dtype).key, dtype)
+def magnitudes(values: Values, numel: int, ranks: Sequence[int], dtype: torch.dtype) -> list[float]:
+    """The magnitudes of ascending ranks, from 0 on."""
+    return [value_of(found.key, dtype) for found in ranks_of(values, numel, ranks, dtype)]
 
 
 def _limits(key: int, dtype: torch.dtype) -> tuple[float, float]:
@@ -104,4 +112,4 @@ def kept_share(density: float, numel: int) -> int:
     return 0 if density <= 0 else max(1, int(density * numel))
 
 
-__all__: Sequence[str] = ["ALL", "NONE", "Edge", "edge", "kept_share", "magnitude"]
+__all__: Sequence[str] = ["ALL", "NONE", "Edge", "edges", "kept_share", "magnitudes"]
