@@ -57,6 +57,12 @@ def finish_of(document: Document) -> Filter | None:
     return kind(**given)
 
 
+def method_file(name: str) -> Path | None:
+    """The file of a user's own method; None: the method is one of the registry."""
+    file, found, _ = name.rpartition(FILE)
+    return Path(f"{file}.py").expanduser().absolute() if found else None
+
+
 def advice(name: str) -> str:
     """What to write in place of a method that there is not."""
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")

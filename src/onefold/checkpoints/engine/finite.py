@@ -1,7 +1,8 @@
 """NaN and infinity are found where they stand: in which file, in which tensor, how many.
 
 A sum is finite if all its terms are, unless it is larger than its dtype holds. Sums are therefore
-taken first, and elements are counted only where a sum is not finite.
+taken first (in the dtype itself, which is several times as fast, unless that is float16), and
+elements are counted only where a sum is not finite.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SHOWN_IN_RESULT = ("linear", "slerp", "task_arithmetic", "passthrough")
 
 def all_finite(values: Tensor) -> bool:
     """Whether a one-dimensional tensor of a floating dtype holds finite numbers alone."""
-    wide = torch.float64 if values.dtype == torch.float64 else torch.float32
+    wide = torch.float32 if values.dtype == torch.float16 else None
     return math.isfinite(values.sum(dtype=wide).item()) or count_of(values) == 0
 
 

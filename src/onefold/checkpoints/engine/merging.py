@@ -23,12 +23,13 @@ from onefold.checkpoints.document import (
     record_of,
     yaml_of,
 )
+from onefold.checkpoints.document.methods import method_file
 from onefold.checkpoints.engine.card import card_of
 from onefold.checkpoints.engine.companions import check_layers, config_text, copy_companions
 from onefold.checkpoints.engine.estimate import Estimate, estimate
 from onefold.checkpoints.engine.journal import Journal
 from onefold.checkpoints.engine.planning import Plan, plan_merge
-from onefold.checkpoints.engine.shards import index_of
+from onefold.checkpoints.engine.shards import index_of, stem_of
 from onefold.checkpoints.engine.sizes import bytes_of, shown_bytes
 from onefold.checkpoints.engine.tokenizers import FILE, check_tokenizers
 from onefold.checkpoints.layouts import read_layout
@@ -238,6 +239,8 @@ def _merge(
 def fingerprint(plan: Plan) -> str:
     """What a finished file of an earlier run depends on, as one text."""
     told = hashlib.sha256(f"{__version__}\n{yaml_of(plan.document)}\n".encode())
+    if (own := method_file(plan.document.method)) is not None:
+        told.update(own.read_bytes())
     for layout in plan.layouts.values():
         for file in layout.files:
             stat = file.stat()
@@ -287,7 +290,7 @@ def _write_beside(
 ) -> None:
     """Write the index, the config, copied files, the card and the records."""
     document, donor = plan.document, plan.layouts[plan.donor]
-    stem = plan.shards[0].file.removesuffix(".safetensors").split("-0")[0]
+    stem = stem_of(plan.shards[0].file)
     texts: dict[str, str | None] = dict([index_of(plan.shards, plan.jobs, stem) or ("", None)])
     copied = copy_companions(donor, folder)
     if tokenizer is not None and tokenizer != donor.folder:

@@ -15,7 +15,7 @@ from onefold.checkpoints.engine.outputs import (
     parts_in,
     written_layers,
 )
-from onefold.checkpoints.engine.shards import Shard, shards_of
+from onefold.checkpoints.engine.shards import Shard, shards_of, stem_of
 from onefold.checkpoints.layouts import (
     Held,
     Layout,
@@ -227,7 +227,7 @@ def _stem(layout: Layout) -> str:
     file = layout.files[0]
     if not layout.path.is_dir() or file.suffix != ".safetensors":
         return "model"
-    return file.name.removesuffix(".safetensors").split("-0")[0] or "model"
+    return stem_of(file.name)
 
 
 def _metadata(document: Document) -> dict[str, str]:

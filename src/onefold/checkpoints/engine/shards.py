@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.layouts import item_size
 from onefold.checkpoints.layouts.dtypes import CODES
+from onefold.weights.files import SHARD
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class Shard:
     header: bytes
     places: tuple[tuple[int, int], ...]
     size: int
+
+
+def stem_of(file: str) -> str:
+    """The name of a file of weights without its ending, and without the number of a shard."""
+    match = SHARD.fullmatch(file)
+    return match["stem"] if match else file.removesuffix(".safetensors")
 
 
 def shards_of(

@@ -1,0 +1,29 @@
+"""The measurements of benchmarks/checkpoints run on small sizes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.checkpoints import kills, speed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+def test_a_killed_merge_leaves_nothing_or_what_is_gone_on_with(tmp_path: Path) -> None:
+    found = kills.measure(tmp_path, 4)
+    assert found["moments"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_every_method_is_timed_against_the_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "shapes", lambda width, layers: {"layers.0.w": (width, width)})
+    folders = speed.write_models(tmp_path, 64, 1)
+    found = speed.measure(folders, tmp_path, 1, 1)
+    assert set(found) == set(speed.METHODS)
+    assert all(one["ratio"] > 0 for one in found.values())
