@@ -5,8 +5,9 @@ after, in seconds and as ratios.
 
 BEFORE is a checkout of a commit from before the registry. Each of the two versions runs in a
 process of its own, on one thread. The processes take turns, and which of them begins alternates.
-Seconds are those that a core spends, so that what else runs on the machine counts little. A ratio
-is that of the medians of all rounds.
+The bare network is faster in one process than in another by up to a fifth, so there are several
+pairs of processes. Seconds are those that a core spends, so that what else runs on the machine
+counts little. A ratio is that of the medians of all runs.
 
 mlp: two networks 64-128-64-10 on 20,000 examples of 64 numbers; gates of layers, 300 steps.
 resnet20: two ResNet-20 on 2,000 made images (3, 16, 16); gates of whole networks, 300 steps. All
@@ -128,6 +129,10 @@ class Worker:
         self.say("again")
         return float(self.answer())
 
+    def ended(self) -> None:
+        """Wait until the process has ended."""
+        self._process.wait()
+
 
 def commit_of(checkout: Path) -> str:
     """The short name of the commit that is checked out."""
@@ -139,38 +144,45 @@ def commit_of(checkout: Path) -> str:
     ).stdout.strip()
 
 
-def measured(before: Path, repeats: int) -> dict[str, Any]:
-    """Medians of all parts, and their ratios."""
-    workers = {"before": Worker(before), "after": Worker(HERE)}
-    found: dict[str, Any] = {}
-    for network, parts in PARTS.items():
-        for part in parts:
-            for worker in workers.values():
-                worker.answer()
-            seconds: dict[str, list[float]] = {name: [] for name in workers}
-            for number in range(repeats):
-                for name in sorted(workers, reverse=number % 2 == 0):
-                    seconds[name].append(workers[name].timed())
-            medians = {name: statistics.median(own) for name, own in seconds.items()}
-            ratio = medians["after"] / medians["before"]
-            rounds = [a / b for a, b in zip(seconds["after"], seconds["before"], strict=True)]
-            found[f"{network} {part}"] = {
-                **medians,
-                "ratio": ratio,
-                "median_of_ratios": statistics.median(rounds),
-                "seconds": seconds,
-            }
-            print(f"{network} {part}: {medians}, ratio {ratio:.3f}", file=sys.stderr, flush=True)
-            for worker in workers.values():
-                worker.say("next")
-    return found
+def measured(before: Path, pairs: int, repeats: int) -> dict[str, Any]:
+    """Medians of all parts over all pairs of processes, and their ratios."""
+    seconds: dict[str, dict[str, list[float]]] = {}
+    for pair in range(pairs):
+        workers = {"before": Worker(before), "after": Worker(HERE)}
+        for network, parts in PARTS.items():
+            for part in parts:
+                for worker in workers.values():
+                    worker.answer()
+                own = seconds.setdefault(f"{network} {part}", {name: [] for name in workers})
+                for number in range(repeats):
+                    for name in sorted(workers, reverse=(pair + number) % 2 == 0):
+                        own[name].append(workers[name].timed())
+                print(f"pair {pair}: {network} {part}", file=sys.stderr, flush=True)
+                for worker in workers.values():
+                    worker.say("next")
+        for worker in workers.values():
+            worker.ended()
+    return {name: summary(own) for name, own in seconds.items()}
+
+
+def summary(seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """The medians of both versions, their ratio, and that of rounds."""
+    medians = {name: statistics.median(own) for name, own in seconds.items()}
+    rounds = [a / b for a, b in zip(seconds["after"], seconds["before"], strict=True)]
+    return {
+        **medians,
+        "ratio": medians["after"] / medians["before"],
+        "median_of_ratios": statistics.median(rounds),
+        "seconds": seconds,
+    }
 
 
 def main() -> None:
     """Measure, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("before", nargs="?", type=Path, help="a checkout from before the registry")
-    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--pairs", type=int, default=3, help="of processes, one of each version")
+    parser.add_argument("--repeats", type=int, default=3, help="of each part in each process")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -182,10 +194,11 @@ def main() -> None:
     found = {
         "before": commit_of(asked.before),
         "after": commit_of(HERE),
+        "pairs": asked.pairs,
         "repeats": asked.repeats,
         "clock": "seconds of one core",
         "aim": AIM,
-        "parts": measured(asked.before, asked.repeats),
+        "parts": measured(asked.before, asked.pairs, asked.repeats),
     }
     if asked.out is not None:
         asked.out.parent.mkdir(parents=True, exist_ok=True)

@@ -22,9 +22,10 @@ def mean_output(
 ) -> Tensor:
     """The output of an ensemble from those of its members.
 
-    "logits" and "outputs" are the mean of the tensors. "probabilities" is that of the task: of
-    classes the logarithm of the mean of the probabilities. A pool gives unnormalised
-    log-probabilities. In the last two a row that is not finite in one member is NaN.
+    "logits" and "outputs" are the mean of the tensors, unless a task of a user's own says something
+    else. "probabilities" is that of the task: of classes the logarithm of the mean of the
+    probabilities. A pool gives unnormalised log-probabilities. In the last two a row that is not
+    finite in one member is NaN.
 
     Args:
         rows: for each member its output: (..., D) as a task's reader gives it, all of one shape;
@@ -39,7 +40,7 @@ def mean_output(
         SettingError: the pool is of another number of members or classes.
     """
     if not isinstance(ensemble, ClassPool) and ensemble != "probabilities":
-        return plain_mean(rows)
+        return plain_mean(rows) if task is None else task.mean(rows, ensemble)
     if isinstance(ensemble, ClassPool):
         mean = ensemble.combined(rows)
     else:

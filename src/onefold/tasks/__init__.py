@@ -10,8 +10,9 @@ from onefold.tasks.binary import Binary, Multilabel
 from onefold.tasks.calibration import Binning, Reliability
 from onefold.tasks.classification import Classification, Segmentation, TokenClassification
 from onefold.tasks.language_modeling import LanguageModeling
+from onefold.tasks.mean_tally import MeanTally
 from onefold.tasks.metrics import Metric, own_metrics
-from onefold.tasks.regression import Regression
+from onefold.tasks.regression import Numbers, Regression
 from onefold.tasks.score import Score
 from onefold.tasks.scores import Scores
 from onefold.tasks.scoring import AUTO, Scoring, TaskChoice, as_scoring, as_task
@@ -24,8 +25,10 @@ __all__ = [
     "Bins",
     "Classification",
     "LanguageModeling",
+    "MeanTally",
     "Metric",
     "Multilabel",
+    "Numbers",
     "Reader",
     "Regression",
     "Reliability",

@@ -160,4 +160,4 @@ def best_explained(values: Tensor, targets: Tensor) -> float:
     return explained / total if total > 0 else 1.0
 
 
-__all__ = ["Regression"]
+__all__ = ["Numbers", "Regression"]
