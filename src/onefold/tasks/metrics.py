@@ -21,7 +21,9 @@ say `ignore_index` to the metric.
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -292,7 +294,11 @@ def named(text: str) -> nn.Module:
 def _parts_of(package: Any) -> list[Any]:
     """The modules of torchmetrics whose metrics need no module before their name."""
     wanted = ("classification", "regression", "segmentation", "text", "retrieval", "image", "audio")
-    return [part for name in wanted if (part := getattr(package, name, None)) is not None]
+    found = []
+    for name in wanted:
+        with contextlib.suppress(ImportError):  # what a part needs may be missing
+            found.append(importlib.import_module(f"{package.__name__}.{name}"))
+    return found
 
 
 def _at(holder: Any, path: Sequence[str]) -> Any:
