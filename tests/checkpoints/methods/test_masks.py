@@ -35,6 +35,12 @@ def test_share_of_chosen_elements(probability):
     )
 
 
+def test_probabilities_finer_than_16_bits():
+    count, probability = 1 << 22, 3.75 / (1 << 16)
+    share = np.mean([chosen(key, 0, count, probability).mean() for key in range(6)])
+    assert abs(share - probability) <= 4 * (probability / count / 6) ** 0.5
+
+
 def test_keys_differ_by_seed_tensor_and_model():
     keys = {key_of(s, t, m) for s in (0, 1) for t in ("a", "b", "a\0b") for m in ("x", "y")}
     assert len(keys) == 12

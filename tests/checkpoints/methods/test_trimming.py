@@ -74,13 +74,22 @@ def test_extreme_magnitudes(dtype):
         assert torch.equal(above(values, below, dtype, True), told)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_magnitudes_that_round_to_0_are_counted(dtype, earlier):
+    values = torch.tensor([1e-45, 2e-45, 0.0, 1e-45, -3e-45, 1.0])
+    for below in range(7):
+        told = values * top(values.to(dtype).float(), 6 - below, earlier).float()
+        assert torch.equal(above(values, below, dtype, earlier), told)
+
+
 def test_half_precision_that_overflows_is_the_largest():
     values = torch.tensor([1e6, 65504.0, 1.0, -7e4])
     assert above(values, 2, torch.float16, True).tolist() == [1e6, 0.0, 0.0, -7e4]
     assert above(values, 1, torch.float16, True).tolist() == [1e6, 65504.0, 0.0, -7e4]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     numbers=st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=80),
     share=st.floats(0, 1),

@@ -79,7 +79,7 @@ def edges(
 
 def _edge_at(values: Values, rank: Rank, dtype: torch.dtype, earlier_is_larger: bool) -> Edge:
     keep, drop = _limits(rank.key, dtype)
-    if rank.under == 0 or rank.key == 0:  # no equal element is below; zeros are all the same
+    if rank.under == 0:  # no equal element is below
         return Edge(keep, keep)
     if earlier_is_larger:
         return Edge(keep, drop, position_of(values, rank, rank.equal - rank.under, dtype))
