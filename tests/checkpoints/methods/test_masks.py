@@ -4,7 +4,7 @@ import torch
 from checkpoints.methods.cases import inputs_of, made, related
 
 from onefold.checkpoints.methods.base import BLOCK
-from onefold.checkpoints.methods.dare import ascending
+from onefold.checkpoints.methods.dare import ascending, by_place
 from onefold.checkpoints.methods.masks import Mask, chosen, fractions, key_of, packed, words
 
 RANDOM = ("dare_linear", "dare_ties", "della_linear", "della")
@@ -142,3 +142,13 @@ def test_places_in_ascending_order(dtype):
     told = rows.abs().sort(dim=1, stable=True).indices
     assert np.array_equal(ascending(rows, dtype), told.numpy())
     assert BLOCK % 8 == 0
+
+
+@pytest.mark.parametrize("length", [1, 5, 1 << 15, (1 << 15) + 1])
+def test_flags_by_place(length):
+    generator = np.random.default_rng(0)
+    order = np.stack([generator.permutation(length) for _ in range(2)])
+    flags = generator.random((2, length)) < 0.3
+    told = np.empty_like(flags)
+    np.put_along_axis(told, order, flags, axis=1)
+    assert np.array_equal(by_place(order, flags), told)

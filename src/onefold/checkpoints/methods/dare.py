@@ -130,9 +130,7 @@ class DellaLinear(TrimmedMethod):
         def flags(start: int, stop: int) -> Any:
             order = ascending(inputs.delta(index, start, stop).view(-1, row), dtype)
             drawn = fractions(key, start, stop, 32).reshape(-1, row) < limits
-            kept = np.empty_like(drawn)
-            np.put_along_axis(kept, order, drawn, axis=1)
-            return kept.reshape(-1)
+            return by_place(order, drawn).reshape(-1)
 
         return packed(inputs.numel, self.step(inputs), flags)
 
@@ -158,7 +156,23 @@ def ascending(rows: Tensor, dtype: torch.dtype) -> Any:
     np.left_shift(joined, kind(place), out=joined)
     np.bitwise_or(joined, np.arange(length, dtype=kind), out=joined)
     joined.sort(axis=1)
-    return np.bitwise_and(joined, kind((1 << place) - 1)).astype(np.int64)
+    return np.bitwise_and(joined, kind((1 << place) - 1))
+
+
+def by_place(order: Any, flags: Any) -> Any:
+    """Flags in the order of the places, (rows, n) bool, from those in the order of magnitudes.
+
+    Place and flag are sorted as one whole number, which is faster than writing to the places.
+
+    Args:
+        order: (rows, n) places.
+        flags: (rows, n) bool.
+    """
+    joined = order.astype(np.uint16 if order.shape[1] <= 1 << 15 else np.uint32)
+    np.left_shift(joined, joined.dtype.type(1), out=joined)
+    np.bitwise_or(joined, flags, out=joined)
+    joined.sort(axis=1)
+    return np.bitwise_and(joined, joined.dtype.type(1)).astype(bool)
 
 
 @methods.register("della")
