@@ -99,6 +99,7 @@ BROKEN = {
     "one number": (b'{"model": {"vocab": {"a": 0, "b": 0}}}', "both have the number 0"),
     "a text": (b'{"model": {"vocab": {"a": "0"}}}', "must be a whole number"),
     "negative": (b'{"model": {"vocab": {"a": -1}}}', "must be a whole number"),
+    "huge": (b'{"model": {"vocab": {"a": 1000000000}}}', "must be a whole number"),
     "true": (b'{"model": {"vocab": {"a": true}}}', "must be a whole number"),
     "listed twice": (b'{"model": {"vocab": [["a", 0], ["a", 0]]}}', "has the token 'a' twice"),
     "no piece": (b'{"model": {"vocab": [[1, 0]]}}', "not a text"),
@@ -149,3 +150,10 @@ def test_tokens_beyond_the_rows_are_told(tmp_path):
     tokenizer = unigram(["<x>", "<y>"])
     folder = save(tmp_path, tokenizer, rows=tokenizer.get_vocab_size() - 1)
     assert vocabulary_of(folder).beyond() == ("<y>",)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 10**30])
+def test_a_size_that_is_none_is_refused(tmp_path, size):
+    folder = save(tmp_path, bpe(), rows=size)
+    with pytest.raises(WeightsError, match="'vocab_size' is"):
+        vocabulary_of(folder)

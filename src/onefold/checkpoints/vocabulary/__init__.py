@@ -18,7 +18,7 @@ from onefold.checkpoints.vocabulary.numbers import with_vocabulary
 from onefold.checkpoints.vocabulary.plan import Addition, Fill, MemberRows, VocabularyPlan
 from onefold.checkpoints.vocabulary.planning import plan_vocabulary
 from onefold.checkpoints.vocabulary.reading import vocabulary_of
-from onefold.checkpoints.vocabulary.templates import chosen_template
+from onefold.checkpoints.vocabulary.templates import chosen_template, own_template
 from onefold.checkpoints.vocabulary.writing import tokenizer_files, write_tokenizer
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "VocabularyPlan",
     "chosen_template",
     "difference",
+    "own_template",
     "plan_vocabulary",
     "tokenizer_files",
     "vocabulary_of",

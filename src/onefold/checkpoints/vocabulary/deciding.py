@@ -82,7 +82,7 @@ def decided(
 def _donor(order: Sequence[Reference], base: Reference | None, decision: Tokenizer) -> Reference:
     if isinstance(decision.source, Reference):
         return decision.source
-    if base is not None:
+    if base is not None and base in order:
         return base
     if decision.source == "base":
         raise SettingError(
@@ -94,7 +94,7 @@ def _donor(order: Sequence[Reference], base: Reference | None, decision: Tokeniz
 
 def _unite(result: Decided, model: Reference, vocabulary: Vocabulary) -> None:
     """Add the tokens of one model behind those that are there, in the order of their numbers."""
-    new = [token for token in vocabulary.tokens if token not in result.tokens]
+    new = vocabulary.tokens.keys() - result.tokens.keys()
     for token in sorted(new, key=vocabulary.tokens.__getitem__):
         number = len(result.tokens)
         result.additions[token] = Addition(number, _entry_in(token, vocabulary), model)
@@ -185,10 +185,10 @@ def _tell(
         )
     for model in order:
         own = found[model].tokens
-        lost = [token for token in own if token not in result.tokens]
+        lost = sorted(own.keys() - result.tokens.keys(), key=own.__getitem__)
         if lost:
             result.notes.append(f"{len(lost):,} tokens of {model} are dropped ({named(lost)}).")
-        shared = sum(token in found[donor].tokens for token in own) / len(own)
+        shared = len(own.keys() & found[donor].tokens.keys()) / len(own)
         if shared < SHARED:
             result.warnings.append(
                 f"{model} shares {shared:.0%} of its tokens with {donor}; models of one origin"

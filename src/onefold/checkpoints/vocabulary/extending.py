@@ -56,7 +56,7 @@ def extended_fast(plan: VocabularyPlan, content: Json, path: Path) -> Json:
     model = dict(content["model"])
     ordered = sorted(plan.tokens.items(), key=lambda one: one[1])
     if isinstance(model["vocab"], list):
-        scores = {str(one[0]): float(one[1]) for one in model["vocab"]}
+        scores = dict(_scored(model["vocab"], path))
         low = min(scores.values(), default=0.0)
         for token, score in _scores(plan):
             scores.setdefault(token, score)
@@ -130,13 +130,15 @@ def _scores(plan: VocabularyPlan) -> Iterator[tuple[str, float]]:
         if owner is None:
             continue
         path = plan.vocabularies[owner].folder / files.FAST
-        vocab = files.json_of(path)["model"]["vocab"]
-        if not isinstance(vocab, list):
-            continue
-        for one in vocab:
-            token = str(one[0])
+        for token, score in _scored(files.json_of(path)["model"]["vocab"], path):
             if token in plan.additions and plan.additions[token].entry is None:
-                try:
-                    yield token, float(one[1])
-                except (IndexError, TypeError, ValueError):
-                    raise WeightsError(f"{path} gives the piece {token!r} no score.") from None
+                yield token, score
+
+
+def _scored(vocab: object, path: Path) -> Iterator[tuple[str, float]]:
+    """The pieces of a Unigram model with their scores; none of a model of another kind."""
+    for one in vocab if isinstance(vocab, list) else ():
+        try:
+            yield str(one[0]), float(one[1])
+        except (IndexError, TypeError, ValueError):
+            raise WeightsError(f"{path} has a piece without a score: {one!r:.80}.") from None

@@ -16,9 +16,10 @@ from onefold.checkpoints.vocabulary.deciding import Decided, decided
 from onefold.checkpoints.vocabulary.differing import named
 from onefold.checkpoints.vocabulary.filling import Filling
 from onefold.checkpoints.vocabulary.plan import VocabularyPlan
-from onefold.checkpoints.vocabulary.reading import vocabulary_of
+from onefold.checkpoints.vocabulary.reading import LIMIT, Read, vocabulary_of
 from onefold.checkpoints.vocabulary.undecided import Undecided, rows_of
-from onefold.errors import MembersError
+from onefold.checkpoints.vocabulary.unreadable import model_digest
+from onefold.errors import MembersError, SettingError
 
 
 def plan_vocabulary(
@@ -51,12 +52,14 @@ def plan_vocabulary(
     order = ([base] if base is not None and base in members else []) + list(members)
     order = list(dict.fromkeys(order))
     found: dict[Reference, Vocabulary] = {}
+    read: Read = {}
     unread: dict[Reference, NoTokenizerError | UnreadableTokenizerError] = {}
     for model in dict.fromkeys([*order, *(folders if decision is not None else ())]):
         try:
-            found[model] = vocabulary_of(folders[model], rows.get(model))
+            found[model] = vocabulary_of(folders[model], rows.get(model), read=read)
         except (NoTokenizerError, UnreadableTokenizerError) as error:
             unread[model] = error
+    _take_equal(found, unread, rows)
     undecided = Undecided(order, found, unread, rows, folders, by_number)
     if decision is None:
         kept = undecided.plan()
@@ -67,11 +70,26 @@ def plan_vocabulary(
         plan = _plan(order, all_of, base, None, Decided(first, dict(found[first].tokens)))
         return dataclasses.replace(plan, notes=(*undecided.notes(), *plan.notes))
     if unread:
-        plain = decision.source != "union" and decision.pad_to_multiple_of is None
-        if plain and not decision.tokens and undecided.all_equal():
+        if decision.pad_to_multiple_of is None and not decision.tokens and undecided.all_equal():
             return undecided.unread_plan()
         raise next(iter(unread.values()))
     return _plan(order, found, base, decision, decided(order, found, base, decision))
+
+
+def _take_equal(
+    found: dict[Reference, Vocabulary],
+    unread: dict[Reference, NoTokenizerError | UnreadableTokenizerError],
+    rows: Mapping[Reference, int],
+) -> None:
+    """Give a model whose tokens are not read those of a model with an equal tokenizer.model."""
+    for model, error in list(unread.items()):
+        if not isinstance(error, UnreadableTokenizerError):
+            continue
+        for one in list(found.values()):
+            if model_digest(one.folder) == error.digest:
+                found[model] = dataclasses.replace(one, rows=rows.get(model, one.rows))
+                del unread[model]
+                break
 
 
 def _plan(
@@ -100,8 +118,9 @@ def _plan(
         result.forced,
     )
     members = {model: filling.rows_of(model) for model in order}
-    zeros = [one for one in result.tokens if filling.source_of(one)[0] == "zero"]
-    zeros = [one for one in zeros if one not in result.rows]
+    owned = set().union(*(known[model].tokens for model in order))
+    zeros = [one for one in result.tokens.keys() - owned if one not in result.rows]
+    zeros.sort(key=result.tokens.__getitem__)
     warnings = list(result.warnings)
     if zeros:
         warnings.append(
@@ -129,5 +148,9 @@ def _size(donor: Vocabulary, tokens: Mapping[str, int], decision: Tokenizer | No
     needed = max(tokens.values()) + 1
     multiple = decision.pad_to_multiple_of if decision is not None else None
     if multiple is not None:
+        if not 0 < multiple <= LIMIT:
+            raise SettingError(
+                f"pad_to_multiple_of is {multiple}; write a whole number from 1 to {LIMIT}."
+            )
         return -(-needed // multiple) * multiple
     return max(needed, rows_of(donor))

@@ -11,31 +11,31 @@ from added_tokens.json where neither names any, which is the order of transforme
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from onefold.checkpoints.vocabulary import files
-from onefold.checkpoints.vocabulary.content import (
-    Kind,
-    NoTokenizerError,
-    UnreadableTokenizerError,
-    Vocabulary,
-)
+from onefold.checkpoints.vocabulary.content import Kind, Vocabulary
 from onefold.checkpoints.vocabulary.templates import templates_of
+from onefold.checkpoints.vocabulary.unreadable import file_digest, unreadable
 from onefold.errors import WeightsError, shown
 
+Entries = dict[str, Mapping[str, Any]]
+# What was read of a tokenizer.json, by the digest of the file. Fine-tunes mostly have equal ones.
+Read = dict[str, tuple[Kind, dict[str, int], Entries]]
 KINDS = ("BPE", "WordPiece", "Unigram", "WordLevel")
+LIMIT = 1 << 24  # numbers of tokens; a higher one is a mistake that would fill the memory
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
-def vocabulary_of(folder: Path, rows: int | None = None) -> Vocabulary:
+def vocabulary_of(folder: Path, rows: int | None = None, *, read: Read | None = None) -> Vocabulary:
     """The vocabulary of a model folder.
 
     Args:
         folder: the folder of the model.
         rows: how many rows its embedding has; None: the `vocab_size` of its config.json.
+        read: what was read of other folders; files that are equal are not read twice.
 
     Raises:
         NoTokenizerError: the folder has no tokenizer files.
@@ -43,7 +43,7 @@ def vocabulary_of(folder: Path, rows: int | None = None) -> Vocabulary:
         WeightsError: a file is broken, or tokens or numbers are there twice.
     """
     settings = files.json_if_there(folder / files.SETTINGS)
-    kind, tokens, entries, source = _main_files(folder)
+    kind, tokens, entries, source = _main_files(folder, {} if read is None else read)
     added = {**entries, **_further(folder, tokens, entries, settings, source)}
     numbers = dict(tokens)
     for token, entry in added.items():
@@ -98,25 +98,14 @@ def kind_of_model(model: Mapping[str, Any], path: Path) -> Kind:
     return cast(Kind, kind)
 
 
-def _main_files(folder: Path) -> tuple[Kind, dict[str, int], dict[str, Mapping[str, Any]], Path]:
+def _main_files(folder: Path, read: Read) -> tuple[Kind, dict[str, int], Entries, Path]:
     """Kind, pieces, entries of added tokens, and the file that they are from."""
     path = folder / files.FAST
     if path.is_file():
-        content = files.json_of(path)
-        model = content.get("model")
-        if not isinstance(model, dict):
-            raise WeightsError(f"{path} has no part 'model', so that its tokens cannot be read.")
-        tokens = pieces_of(model, path)
-        entries: dict[str, Mapping[str, Any]] = {}
-        listed = content.get("added_tokens") or []
-        if not isinstance(listed, list):
-            raise WeightsError(f"{path} has {shown(listed)} under 'added_tokens', not a list.")
-        for one in listed:
-            entry = _entry(one, path)
-            _check_same(entry, tokens, entries, path, path)
-            entries[entry["content"]] = entry
-        _check_given(tokens, entries, path)
-        return kind_of_model(model, path), tokens, entries, path
+        digest = file_digest(path)
+        if digest not in read:
+            read[digest] = _fast(path)
+        return (*read[digest], path)
     path = folder / files.VOCAB_JSON
     if path.is_file():
         found = files.json_of(path)
@@ -128,27 +117,25 @@ def _main_files(folder: Path) -> tuple[Kind, dict[str, int], dict[str, Mapping[s
         lines = files.text_of(path).split("\n")
         lines = lines[:-1] if lines[-1] == "" else lines
         return "WordPiece", _listed((one.rstrip("\r") for one in lines), path), {}, path
-    raise _missing(folder)
+    raise unreadable(folder)
 
 
-def _missing(folder: Path) -> WeightsError:
-    models = [folder / name for name in files.MODELS if (folder / name).is_file()]
-    if not models:
-        return NoTokenizerError(
-            f"{folder} has no tokenizer files ({files.FAST}, {files.VOCAB_JSON} or"
-            f" {files.VOCAB_TEXT}); copy those of the model that it stems from into it."
-        )
-    error = UnreadableTokenizerError(
-        f"{models[0]} is a tokenizer whose tokens are not read here; write a {files.FAST} beside"
-        f' it once: python -c "from transformers import AutoTokenizer as T;'
-        f" T.from_pretrained('{folder}').save_pretrained('{folder}')\"."
-    )
-    digest = hashlib.sha256()
-    for path in [*models, folder / files.ADDED]:
-        if path.is_file():
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    error.digest = digest.hexdigest()
-    return error
+def _fast(path: Path) -> tuple[Kind, dict[str, int], Entries]:
+    content = files.json_of(path)
+    model = content.get("model")
+    if not isinstance(model, dict):
+        raise WeightsError(f"{path} has no part 'model', so that its tokens cannot be read.")
+    tokens = pieces_of(model, path)
+    listed = content.get("added_tokens") or []
+    if not isinstance(listed, list):
+        raise WeightsError(f"{path} has {shown(listed)} under 'added_tokens', not a list.")
+    entries: Entries = {}
+    for one in listed:
+        entry = _entry(one, path)
+        _check_same(entry, tokens, entries, path, path)
+        entries[entry["content"]] = entry
+    _check_given(tokens, entries, path)
+    return kind_of_model(model, path), tokens, entries
 
 
 def _further(
@@ -157,9 +144,9 @@ def _further(
     entries: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, Any],
     source: Path,
-) -> dict[str, Mapping[str, Any]]:
+) -> Entries:
     """Entries of added tokens that the main file has not."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: Entries = {}
     path = folder / files.SETTINGS
     decoder = settings.get("added_tokens_decoder") or {}
     if not isinstance(decoder, dict):
@@ -231,10 +218,10 @@ def _check_given(
 
 
 def _check_number(token: object, number: object, path: Path) -> None:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < LIMIT:
         raise WeightsError(
             f"{path} gives the token {token!r} the number {shown(number)}; it must be a whole"
-            " number from 0."
+            f" number from 0 to {LIMIT - 1}."
         )
 
 
@@ -284,9 +271,12 @@ def _named_special(folder: Path, settings: Mapping[str, Any]) -> list[str]:
 
 
 def _rows(folder: Path) -> int | None:
-    config = files.json_if_there(folder / files.CONFIG)
+    path = folder / files.CONFIG
+    config = files.json_if_there(path)
     for part in (config, config.get("text_config")):
         size = part.get("vocab_size") if isinstance(part, dict) else None
         if isinstance(size, int) and not isinstance(size, bool):
+            if not 0 < size <= LIMIT:
+                raise WeightsError(f"{path}: 'vocab_size' is {size}, not a number of tokens.")
             return size
     return None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from onefold.checkpoints.vocabulary import files
-from onefold.checkpoints.vocabulary.content import DEFAULT, Vocabulary
+from onefold.checkpoints.vocabulary.content import DEFAULT
 from onefold.errors import SettingError, WeightsError, nearest, shown
 
 AUTO = "auto"
-# Templates by name, written from the public formats. Each says which tokens it writes.
+# Templates by name, written from the public formats. A line break behind a block is an expression,
+# because transformers removes those that stand there as they are.
 NAMED = {
     "chatml": (
         "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -45,10 +46,10 @@ NAMED = {
     ),
     "exaone": (
         "{% for message in messages %}"
-        "{% if loop.first and message['role'] != 'system' %}[|system|][|endofturn|]\n{% endif %}"
+        "{% if loop.first and message['role'] != 'system' %}"
+        "{{ '[|system|][|endofturn|]\n' }}{% endif %}"
         "[|{{ message['role'] }}|]{{ message['content'] }}"
-        "{% if message['role'] != 'user' %}[|endofturn|]{% endif %}"
-        "{% if not loop.last or add_generation_prompt %}\n{% endif %}{% endfor %}"
+        "{% if message['role'] != 'user' %}[|endofturn|]{% endif %}{{ '\n' }}{% endfor %}"
         "{% if add_generation_prompt %}[|assistant|]{% endif %}"
     ),
 }
@@ -81,16 +82,25 @@ def templates_of(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def own_template(folder: Path) -> str | None:
+    """The chat template of a folder that is used where none is named; None: it has none.
+
+    Raises:
+        WeightsError: a file of them cannot be read.
+    """
+    return templates_of(folder, files.json_if_there(folder / files.SETTINGS)).get(DEFAULT)
+
+
 def chosen_template(
-    asked: str, vocabularies: Iterable[Vocabulary], tokens: Mapping[str, int]
+    asked: str, templates: Sequence[str | None], tokens: Mapping[str, int]
 ) -> tuple[str | None, list[str]]:
     """The chat template that a merge writes, and notes on it.
 
     Args:
         asked: "auto" (the most frequent one of the models, the first of those as frequent), a name
             of `NAMED`, or a template of Jinja, told by its braces.
-        vocabularies: those of the models, the base first.
-        tokens: the tokens of the result.
+        templates: that of each model (`own_template`), the base's first.
+        tokens: the tokens of the result; empty: they are not known.
 
     Returns:
         The template (None: no model has one), and one sentence for each thing that may surprise.
@@ -99,16 +109,15 @@ def chosen_template(
         SettingError: the name is unknown, or the template is no Jinja.
     """
     if asked == AUTO:
-        own = [one.template for one in vocabularies]
-        counts = Counter(text for text in own if text is not None)
+        counts = Counter(text for text in templates if text is not None)
         if not counts:
             return None, ["No model has a chat template, so that chat_template 'auto' writes none."]
         text, most = counts.most_common(1)[0]
-        note = f"The chat template is that of {most} of {len(own)} models"
+        note = f"The chat template is that of {most} of {len(templates)} models"
         return text, [f"{note}; there are {len(counts)} different ones."] if len(counts) > 1 else []
     if asked in NAMED:
         missing = [one for one in TOKENS.get(asked, ()) if one not in tokens]
-        if not missing:
+        if not missing or not tokens:
             return NAMED[asked], []
         return NAMED[asked], [
             f"The chat template '{asked}' writes {', '.join(map(repr, missing))}, which the"
