@@ -134,6 +134,7 @@ class Work:
             base=None if job.base is None else read(job.base),
             parameters=[source.parameters for source in job.sources],
             dtype=getattr(torch, job.dtype),
+            compared=None if job.cast is None else getattr(torch, job.cast),
         )
 
     def _rounded(self, held: Held) -> Tensor:
