@@ -137,7 +137,7 @@ def mean_of(task: Task, asked: EnsembleName | ClassPool | None) -> EnsembleName 
         SettingError: the task has no such ensemble.
     """
     if asked is None:
-        return "logits"
+        return "logits" if "logits" in task.means else task.means[0]
     check_goal(asked, task)
     return asked
 
