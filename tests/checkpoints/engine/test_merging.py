@@ -369,17 +369,3 @@ def test_a_filter_comes_behind_the_method(tmp_path: Path) -> None:
     for name, tensor in tiny.stored(made.path).items():
         torch.testing.assert_close(tensor, expected[name])
     assert not (made.path / "mergekit_config.yml").exists()  # mergekit knows no such key
-
-
-def test_tokenizers_that_differ_are_told_and_not_mixed_quietly(tmp_path: Path) -> None:
-    paths = models(tmp_path, "llama", 2)
-    tiny.with_tokenizer(Path(paths[0]), {"a": 0, "b": 1})
-    tiny.with_tokenizer(Path(paths[1]), {"a": 1, "b": 0})
-    made = onefold.merge_checkpoints(linear(paths), tmp_path / "out", dry_run=True)
-    assert "tokenizers" in " ".join(made.notes)
-    assert "asks for merged tokenizers" in refused(
-        tmp_path, linear(paths, tokenizer_source="union")
-    )
-    tiny.with_tokenizer(Path(paths[1]), {"a": 0, "b": 1})
-    same = onefold.merge_checkpoints(linear(paths, tokenizer_source="union"), tmp_path / "out")
-    assert "same tokens" in " ".join(same.notes)

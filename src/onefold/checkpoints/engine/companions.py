@@ -70,13 +70,16 @@ def copy_companions(layout: Layout, target: Path) -> list[str]:
     return names
 
 
-def config_text(layout: Layout, dtype: str | None, layers: int | None) -> str | None:
+def config_text(
+    layout: Layout, dtype: str | None, layers: int | None, rows: int | None = None
+) -> str | None:
     """The config of the result; None: the donor has none.
 
     Args:
         layout: the donor.
         dtype: what the weights were written in; None: as the donor's are.
         layers: the number of layers; None: the donor's.
+        rows: the number of rows of the vocabulary; None: the donor's.
 
     Raises:
         WeightsError: the donor's config does not say where the number of layers stands.
@@ -95,6 +98,9 @@ def config_text(layout: Layout, dtype: str | None, layers: int | None) -> str | 
                     part[key] = dtype
         if "dtype" not in config and "torch_dtype" not in config:
             config["torch_dtype"] = dtype
+    for part in parts:
+        if rows is not None and "vocab_size" in part:
+            part["vocab_size"] = rows
     if layers is not None and layers != layout.layers:
         _set_layers(parts, layout, layers)
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from onefold.checkpoints.engine.vocabularies import Vocabulary
 from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.layouts.dtypes import keeps_values
 from onefold.checkpoints.methods import Filter, Method
@@ -40,6 +42,8 @@ class Job:
         cast: the dtype that inputs are rounded to before; None: they are not.
         copied: the tensor that is copied.
         finish: what is done with the merged tensor as a whole; None: nothing.
+        vocabulary: which rows of the inputs stand for which of the result; None: all as they are.
+        decider: the model that `base` or `copied` is of.
     """
 
     name: str
@@ -51,6 +55,8 @@ class Job:
     cast: str | None = None
     copied: Held | None = None
     finish: Filter | None = None
+    vocabulary: Vocabulary | None = None
+    decider: str = ""
 
     @property
     def whole(self) -> bool:
@@ -67,7 +73,7 @@ class Job:
     @property
     def numel(self) -> int:
         """The number of elements."""
-        return self.inputs[0].numel
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -87,6 +93,13 @@ class Job:
         rounded = [held for held in self.inputs if self.rounds(held)]
         return sum(held.numel * item_size(self.cast) for held in rounded)
 
+    @property
+    def bytes_gathered(self) -> int:
+        """The memory of the inputs whose rows are put into another order."""
+        if self.vocabulary is None:
+            return 0
+        return sum(self.numel * item_size(held.dtype) for held in self.inputs)
+
     def rounds(self, held: Held) -> bool:
         """Whether an input is rounded before the merge, which takes a copy of it."""
         cast = self.cast
@@ -96,8 +109,8 @@ class Job:
     def working_bytes(self) -> int:
         """An upper estimate of the memory of this tensor, beside mapped files and buffers."""
         if self.method is None:
-            return 0
+            return self.bytes_gathered
         own = self.method.working_bytes(self.shape, len(self.sources))
         whole = self.nbytes if self.whole else 0
         finish = 4 * self.numel * (len(self.sources) + 6) if self.finish is not None else 0
-        return own + whole + finish + self.bytes_cast
+        return own + whole + finish + self.bytes_cast + self.bytes_gathered

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import time
@@ -13,27 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onefold._version import __version__
-from onefold.checkpoints.document import (
-    Document,
-    Located,
-    Reference,
-    locate,
-    mergekit_yaml,
-    read_documents,
-    record_of,
-    yaml_of,
-)
+from onefold.checkpoints.document import Document, locate, read_documents, yaml_of
 from onefold.checkpoints.document.methods import method_file
-from onefold.checkpoints.engine.card import card_of
-from onefold.checkpoints.engine.companions import check_layers, config_text, copy_companions
-from onefold.checkpoints.engine.estimate import Estimate, estimate
+from onefold.checkpoints.engine.beside import tokenizer_folder, write_beside
+from onefold.checkpoints.engine.companions import check_layers
+from onefold.checkpoints.engine.estimate import estimate
 from onefold.checkpoints.engine.journal import Journal
 from onefold.checkpoints.engine.planning import Plan, plan_merge
-from onefold.checkpoints.engine.shards import index_of, stem_of
+from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.sizes import bytes_of, shown_bytes
-from onefold.checkpoints.engine.tokenizers import FILE, check_tokenizers
+from onefold.checkpoints.engine.tokenizers import tokens_of
+from onefold.checkpoints.engine.vocabularies import asked_vocabulary
 from onefold.checkpoints.layouts import read_layout
-from onefold.checkpoints.layouts.reading import CONFIG
 from onefold.errors import OutputError, SettingError
 from onefold.progress import bar
 from onefold.weights.atomic import check_output, exchange, explain, sync
@@ -42,55 +32,9 @@ from onefold.weights.paths import check_apart
 if TYPE_CHECKING:
     from onefold.progress import Work
 
-RECORD = "onefold_merge.json"
 SPACE = 50_000_000  # bytes that config, tokenizer and the like take beside the weights
 MB = 1_000_000
 WEIGHTS = (".safetensors", ".bin", ".index.json")  # that an older output may have left
-
-
-@dataclass(frozen=True)
-class MergedCheckpoint:
-    """What `merge_checkpoints` did, or would do.
-
-    Attributes:
-        path: the folder of the result.
-        written: whether it was written; False: the plan was made alone.
-        document: the document of the result.
-        merged: number of tensors that were merged.
-        copied: number of tensors that were copied.
-        donor: the model whose config and tokenizer the result has.
-        files: the files of weights.
-        estimate: bytes, memory and the least time.
-        seconds: how long it took.
-        notes: one sentence for each thing that was decided and may surprise.
-        resumed: number of files of weights that an earlier run had finished.
-        before: the results of the documents that this one refers to.
-    """
-
-    path: Path
-    written: bool
-    document: Document
-    merged: int
-    copied: int
-    donor: str
-    files: tuple[str, ...]
-    estimate: Estimate
-    seconds: float = 0.0
-    notes: tuple[str, ...] = ()
-    resumed: int = 0
-    before: tuple[MergedCheckpoint, ...] = ()
-
-    def __str__(self) -> str:
-        """What was done, in a few sentences."""
-        done = "Merged" if self.written else "Would merge"
-        lines = [
-            f"{done} {self.merged} tensors by {self.document.method} and copied {self.copied} into"
-            f" {self.path} ({len(self.files)} file{'s' * (len(self.files) != 1)} of weights; config"
-            f" and tokenizer of {self.donor})."
-        ]
-        if not self.written:
-            lines.append(self.estimate.text)
-        return "\n".join([*self.notes, *lines])
 
 
 @dataclass(frozen=True)
@@ -206,8 +150,9 @@ def _merge(
         check_apart([target], [found.path])
     layouts = {model: read_layout(located[model].path) for model in document.models()}
     folders = {model: _folder(found.path) for model, found in located.items()}
-    tokenizer, notes = check_tokenizers(document, layouts, folders)
-    plan = plan_merge(document, layouts, settings.shard)
+    tokens = {model: tokens_of(folder) for model, folder in folders.items()}
+    vocabulary, notes = asked_vocabulary(document, layouts, folders, tokens)
+    plan = plan_merge(document, layouts, settings.shard, vocabulary)
     check_layers(layouts[plan.donor], plan.layers)
     report = MergedCheckpoint(
         path=target,
@@ -228,7 +173,8 @@ def _merge(
         try:
             _check_space(plan, journal.folder, journal.done)
             _write_weights(plan, journal, settings)
-            _write_beside(plan, report, journal.folder, located, tokenizer, results)
+            tokenizer = tokenizer_folder(document, folders)
+            write_beside(plan, report, journal.folder, located, tokenizer, results)
             _place(journal, target, out, settings)
         except OSError as error:
             raise explain(error, out) from error
@@ -247,6 +193,8 @@ def fingerprint(plan: Plan) -> str:
             told.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     for shard in plan.shards:
         told.update(shard.file.encode() + shard.header)
+    if plan.vocabulary is not None:
+        told.update(repr(sorted(plan.vocabulary.rows.items())).encode())
     return told.hexdigest()
 
 
@@ -278,37 +226,6 @@ class _Counter:
         while self.work.is_shown and (self.shown + 1) * MB <= self.bytes:
             self.shown += 1
             self.work.step()
-
-
-def _write_beside(
-    plan: Plan,
-    report: MergedCheckpoint,
-    folder: Path,
-    located: Mapping[Reference, Located],
-    tokenizer: Path | None,
-    results: Mapping[str, Path],
-) -> None:
-    """Write the index, the config, copied files, the card and the records."""
-    document, donor = plan.document, plan.layouts[plan.donor]
-    stem = stem_of(plan.shards[0].file)
-    texts: dict[str, str | None] = dict([index_of(plan.shards, plan.jobs, stem) or ("", None)])
-    copied = copy_companions(donor, folder)
-    if tokenizer is not None and tokenizer != donor.folder:
-        for path in tokenizer.glob("*token*"):
-            if path.is_file():
-                shutil.copyfile(path, folder / path.name)
-        shutil.copyfile(tokenizer / FILE, folder / FILE)
-    texts[CONFIG] = config_text(donor, document.out_dtype or document.dtype, plan.layers)
-    texts["README.md"] = card_of(report.path.name, document, report.notes, copied)
-    texts["mergekit_config.yml"] = mergekit_yaml(document, results)
-    record = record_of(document, located)
-    record |= {"version": __version__, "donor": report.donor, "decided": list(report.notes)}
-    copies = [job.name for job in plan.jobs if job.method is None]
-    record |= {"copied_files": copied, "copied_tensors": copies}
-    texts[RECORD] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    for name, text in texts.items():
-        if text is not None:
-            (folder / name).write_text(text, encoding="utf-8")
 
 
 def _place(journal: Journal, target: Path, out: Path, settings: Settings) -> None:

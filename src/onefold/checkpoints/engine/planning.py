@@ -16,6 +16,7 @@ from onefold.checkpoints.engine.outputs import (
     written_layers,
 )
 from onefold.checkpoints.engine.shards import Shard, shards_of, stem_of
+from onefold.checkpoints.engine.vocabularies import Vocabulary, rows_of
 from onefold.checkpoints.layouts import (
     Held,
     Layout,
@@ -42,6 +43,7 @@ class Plan:
         jobs: the tensors to write, in the order of the files.
         shards: the files to write.
         layers: the number of layers of the result where slices make it; None: the donor's.
+        vocabulary: the rows of embeddings and heads; None: they are as they are.
         notes: one sentence for each thing that was decided and may surprise.
     """
 
@@ -51,6 +53,7 @@ class Plan:
     jobs: tuple[Job, ...]
     shards: tuple[Shard, ...]
     layers: int | None
+    vocabulary: Vocabulary | None
     notes: tuple[str, ...]
 
     @property
@@ -69,20 +72,26 @@ class Plan:
         return sum(job.method is not None for job in self.jobs)
 
 
-def plan_merge(document: Document, layouts: Mapping[Reference, Layout], shard_bytes: int) -> Plan:
+def plan_merge(
+    document: Document,
+    layouts: Mapping[Reference, Layout],
+    shard_bytes: int,
+    vocabulary: Vocabulary | None = None,
+) -> Plan:
     """The plan of one document.
 
     Args:
         document: the document.
         layouts: all models that it merges.
         shard_bytes: the bytes of one file at most.
+        vocabulary: the rows of embeddings and heads; None: they are as they are.
 
     Raises:
         RecipeError: a filter, a range of layers or a value does not fit the models.
         MembersError: the models do not fit together.
     """
     module, parts = parts_in(document, layouts)
-    planner = Planner(document, layouts)
+    planner = Planner(document, layouts, vocabulary)
     jobs = []
     values = {id(part): Values(document, module, part) for part in parts}
     outputs = list(outputs_of(document, parts, layouts))
@@ -100,6 +109,7 @@ def plan_merge(document: Document, layouts: Mapping[Reference, Layout], shard_by
         tuple(jobs),
         shards_of(jobs, shard_bytes, stem, _metadata(document)),
         written_layers(parts) if module.slices else None,
+        vocabulary,
         (*document.notes, *document.ignored, *ignored, *planner.notes()),
     )
 
@@ -110,10 +120,16 @@ class Planner:
     Args:
         document: the document.
         layouts: all models.
+        vocabulary: the rows of embeddings and heads; None: they are as they are.
     """
 
-    def __init__(self, document: Document, layouts: Mapping[Reference, Layout]) -> None:
-        self.document, self.layouts = document, layouts
+    def __init__(
+        self,
+        document: Document,
+        layouts: Mapping[Reference, Layout],
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        self.document, self.layouts, self.vocabulary = document, layouts, vocabulary
         self.finish = finish_of(document)
         self.told: dict[str, list[str]] = {}
 
@@ -126,7 +142,10 @@ class Planner:
         """
         own = self.layouts[output.decider].tensors[output.names[output.decider]]
         found = {m: held for m, n in output.names.items() if (held := self._held(m, n)) is not None}
-        self._check_shapes(output, own, found)
+        vocabulary = self._vocabulary(output, own, found)
+        shape = own.shape if vocabulary is None else (vocabulary.size, *own.shape[1:])
+        if vocabulary is None:
+            self._check_shapes(output, own, found)
         if not is_float(own.dtype) or not all(is_float(held.dtype) for held in found.values()):
             self._tell(f"copied from {output.decider}, as they hold no floating numbers", own.name)
             return Job(output.name, own.shape, own.dtype, copied=own)
@@ -142,13 +161,30 @@ class Planner:
                 self._tell(f"copied from {output.decider}, as {_and(lacking)} lack them", own.name)
             else:
                 self._tell(f"copied from {output.decider}", own.name)
-            return Job(output.name, own.shape, written, copied=own)
+            return Job(
+                output.name,
+                shape,
+                written,
+                copied=own,
+                vocabulary=vocabulary,
+                decider=str(output.decider),
+            )
         if lacking:
             self._tell(f"merged without {_and(lacking)}, which lack them", output.name)
         base = None if values.merges(output.decider) else found.get(output.decider)
         sources = tuple(Source(str(m), found[m], given[m]) for m in models)
-        cast, finish = self.document.dtype, self.finish
-        return Job(output.name, own.shape, written, method, sources, base, cast=cast, finish=finish)
+        return Job(
+            output.name,
+            shape,
+            written,
+            method,
+            sources,
+            base,
+            cast=self.document.dtype,
+            finish=self.finish,
+            vocabulary=vocabulary,
+            decider=str(output.decider),
+        )
 
     def tell_left_out(self, outputs: Sequence[Output]) -> None:
         """Note the tensors of models that no output is made from."""
@@ -188,6 +224,23 @@ class Planner:
                 return layout.tensors[shared]
         return held
 
+    def _vocabulary(
+        self, output: Output, own: Held, found: Mapping[Reference, Held]
+    ) -> Vocabulary | None:
+        """The rows of a tensor that has one for each token; None: it is another tensor."""
+        config = self.layouts[output.decider].config
+        if self.vocabulary is None or not is_vocabulary(own.name, own.shape, config):
+            return None
+        for model, held in found.items():
+            rows = rows_of(model, self.layouts[model])
+            if held.shape[:1] != (rows,) or held.shape[1:] != own.shape[1:]:
+                raise MembersError(
+                    f"'{held.name}' of {model} is {_dims(held.shape)}, which does not fit its"
+                    f" embedding of {rows} rows or the same tensor of {output.decider},"
+                    f" {_dims(own.shape)}; rows of tokens cannot be told."
+                )
+        return self.vocabulary
+
     def _check_shapes(self, output: Output, own: Held, found: Mapping[Reference, Held]) -> None:
         shapes = {model: held.shape for model, held in found.items()}
         if len(set(shapes.values())) == 1:
@@ -199,8 +252,8 @@ class Planner:
         if len(rest) == 1 and len(rows) > 1 and is_vocabulary(own.name, own.shape, config):
             raise MembersError(
                 f"The vocabularies differ: '{own.name}' is {listed}; rows of different tokens are"
-                " not mixed, so give the models one tokenizer first, as mergekit does with"
-                " tokenizer_source."
+                " not mixed, so say which tokens the result has, by tokenizer_source: union, base,"
+                " or a model."
             )
         raise MembersError(
             f"'{own.name}' has different shapes: {listed}; the models are not of one architecture."

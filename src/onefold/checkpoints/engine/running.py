@@ -31,6 +31,7 @@ from onefold.checkpoints.engine.finite import (
 )
 from onefold.checkpoints.engine.inputs import Inputs
 from onefold.checkpoints.engine.jobs import Job
+from onefold.checkpoints.engine.rows import in_order
 from onefold.checkpoints.engine.shards import Shard
 from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.methods.base import BLOCK, Prepared, TensorInputs, name_of
@@ -98,7 +99,9 @@ class Work:
         """The elements at whose multiples the tensor may be cut."""
         if self.job.whole:
             return max(1, self.job.numel)
-        return BLOCK if self.job.method is None else self.job.method.step(self._given())
+        if self.job.method is None:
+            return BLOCK
+        return self.job.method.step(self._given(lambda _: torch.empty(1).expand(self.job.shape)))
 
     def prepared(self) -> Prepared:
         """What the method found out about the whole tensor; found out by the first who asks."""
@@ -122,11 +125,18 @@ class Work:
         if name_of(type(job.method)) not in SHOWN_IN_RESULT:
             for held in job.inputs:
                 check_input(held, self.inputs.tensor(held))
-        return job.method.prepare(self._given(self._rounded))
+        if job.vocabulary is None:
+            return job.method.prepare(self._given(self._rounded))
+        models = {source.model: source.held for source in job.sources}
+        if job.base is not None:
+            models[job.decider] = job.base
+        found = in_order(job.vocabulary, {m: self._rounded(held) for m, held in models.items()})
+        by_place = {(held.file, held.name): found[m] for m, held in models.items()}
+        return job.method.prepare(self._given(lambda held: by_place[held.file, held.name]))
 
-    def _given(self, read: Callable[[Held], Tensor] | None = None) -> TensorInputs:
-        """The inputs of the method. read: reads one; None: as it is stored."""
-        job, read = self.job, read or self.inputs.tensor
+    def _given(self, read: Callable[[Held], Tensor]) -> TensorInputs:
+        """The inputs of the method. read: reads one."""
+        job = self.job
         return TensorInputs(
             name=job.name,
             tensors=[read(source.held) for source in job.sources],
@@ -136,6 +146,15 @@ class Work:
             dtype=getattr(torch, job.dtype),
             compared=None if job.cast is None else getattr(torch, job.cast),
         )
+
+    def copied(self) -> Tensor:
+        """The tensor that is copied, flat."""
+        job, held = self.job, self.job.copied
+        assert held is not None
+        tensor = self.inputs.tensor(held)
+        if job.vocabulary is not None:
+            tensor = in_order(job.vocabulary, {job.decider: tensor})[job.decider]
+        return tensor.view(-1)
 
     def _rounded(self, held: Held) -> Tensor:
         tensor = self.inputs.tensor(held)
@@ -236,8 +255,7 @@ def _compute(
     step = max(RANGE - RANGE % work.step, work.step)
     source = None
     if job.method is None:
-        assert job.copied is not None
-        source = work.inputs.tensor(job.copied).view(-1)
+        source = work.copied()
     for start in range(part[0], part[1], step):
         if stop.is_set():
             return

@@ -1,83 +1,118 @@
-"""Whether models have the same tokens, read from their tokenizer.json."""
+"""The tokens of models, read from their tokenizer.json, and the tokenizer of the result."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onefold.checkpoints.document import Document, Reference
-from onefold.checkpoints.layouts import Layout
+from onefold.checkpoints.document import Reference
 from onefold.errors import MembersError
 
-FILE = "tokenizer.json"
+FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
+DECODER = "added_tokens_decoder"  # in the config, which repeats the added tokens
+FILES = (
+    FILE,
+    CONFIG,
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
 
 
-def tokens_of(folder: Path) -> dict[str, int] | None:
-    """The tokens of a fast tokenizer with their numbers; None: they cannot be told."""
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of one tokenizer.
+
+    Attributes:
+        numbers: the number of each token.
+        added: the entries of those that were added behind the vocabulary.
+    """
+
+    numbers: Mapping[str, int]
+    added: Mapping[str, Mapping[str, Any]]
+
+
+def tokens_of(folder: Path) -> Tokens | None:
+    """The tokens of a fast tokenizer; None: they cannot be told."""
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        found = _vocabulary(content["model"]["vocab"])
-        found.update({one["content"]: one["id"] for one in content.get("added_tokens") or ()})
+        vocab = content["model"]["vocab"]
+        if isinstance(vocab, list):  # of a unigram model: pairs of a token and its score
+            found = {str(token): number for number, (token, _) in enumerate(vocab)}
+        else:
+            found = {str(token): int(number) for token, number in vocab.items()}
+        added = {str(one["content"]): dict(one) for one in content.get("added_tokens") or ()}
+        found.update({token: int(one["id"]) for token, one in added.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return found
+    return Tokens(found, added)
 
 
-def check_tokenizers(
-    document: Document, layouts: Mapping[Reference, Layout], folders: Mapping[Reference, Path]
-) -> tuple[Path | None, list[str]]:
-    """The folder whose tokenizer is copied in place of the donor's, and notes.
-
-    Args:
-        document: the document.
-        layouts: the models that are merged.
-        folders: where all models of the document are, those of tokenizers among them.
-
-    Raises:
-        MembersError: the document asks for tokenizers that differ to be merged.
-    """
-    known = {model: tokens_of(layout.folder) for model, layout in layouts.items()}
-    told = {model: tokens for model, tokens in known.items() if tokens is not None}
-    differing = _differing(told)
-    tokenizer = document.tokenizer
-    if tokenizer is None:
-        if differing is None:
-            return None, []
-        first, other, count = differing
-        text = f"The tokenizers of {first} and {other} differ in {count} tokens or their numbers"
-        return None, [f"{text}; that of the donor is kept, and rows are merged by number."]
-    if differing is not None or tokenizer.tokens or tokenizer.pad_to_multiple_of is not None:
-        raise MembersError(
-            "The document asks for merged tokenizers, and rows of embeddings are not yet moved"
-            " between vocabularies here; leave the tokenizer out if all models have one, or use"
-            " mergekit for this merge."
-        )
-    if isinstance(tokenizer.source, Reference):
-        folder = folders[tokenizer.source]
-        own = tokens_of(folder)
-        if told and own not in told.values():
-            raise MembersError(
-                f"The tokenizer of {tokenizer.source} has other tokens than those of the models;"
-                " choose the tokenizer of one of them."
-            )
-        return folder, [f"The tokenizer is that of {tokenizer.source}; all have the same tokens."]
-    return None, ["All tokenizers have the same tokens, so that the donor's is kept as it is."]
-
-
-def _differing(
-    told: Mapping[Reference, Mapping[str, int]],
-) -> tuple[Reference, Reference, int] | None:
-    pairs = list(told.items())
-    for model, tokens in pairs[1:]:
-        if tokens != pairs[0][1]:
-            count = len(set(tokens.items()) ^ set(pairs[0][1].items()))
+def differing(known: Mapping[Reference, Tokens | None]) -> tuple[Reference, Reference, int] | None:
+    """Two models whose tokens or numbers differ, and in how many; None: no such two are known."""
+    pairs = [(model, tokens.numbers) for model, tokens in known.items() if tokens is not None]
+    for model, numbers in pairs[1:]:
+        if numbers != pairs[0][1]:
+            count = len(set(numbers.items()) ^ set(pairs[0][1].items()))
             return pairs[0][0], model, count
     return None
 
 
-def _vocabulary(vocab: Any) -> dict[str, int]:
-    if isinstance(vocab, list):  # of a unigram model: pairs of a token and its score
-        return {token: number for number, (token, _) in enumerate(vocab)}
-    return dict(vocab)
+def all_known(
+    folders: Mapping[Reference, Path], known: Mapping[Reference, Tokens | None]
+) -> dict[Reference, Tokens]:
+    """The tokens of all models.
+
+    Raises:
+        MembersError: those of one cannot be told.
+    """
+    for model, tokens in known.items():
+        if tokens is None:
+            raise MembersError(
+                f"The tokens of {model} cannot be told, as {folders[model] / FILE} cannot be read;"
+                " save a fast tokenizer there, or leave the tokenizer out of the document."
+            )
+    return {model: tokens for model, tokens in known.items() if tokens is not None}
+
+
+def copy_tokenizer(folder: Path, target: Path) -> None:
+    """Copy the files of a tokenizer, in place of another's.
+
+    Raises:
+        OSError: one cannot be read or written.
+    """
+    for name in FILES:
+        (target / name).unlink(missing_ok=True)
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, target / name)
+
+
+def append_tokens(target: Path, added: Sequence[Mapping[str, Any]]) -> None:
+    """Enter added tokens in the files of a tokenizer.
+
+    Raises:
+        OSError: they cannot be read or written.
+    """
+    if not added:
+        return
+    content = json.loads((target / FILE).read_text(encoding="utf-8"))
+    content["added_tokens"] = [*(content.get("added_tokens") or ()), *added]
+    (target / FILE).write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
+    path = target / CONFIG
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if isinstance(config, dict) and isinstance(config.get(DECODER), dict):
+        for one in added:
+            entry = {key: value for key, value in one.items() if key != "id"}
+            config[DECODER][str(one["id"])] = entry
+        path.write_text(json.dumps(config, ensure_ascii=False, indent=2), encoding="utf-8")

@@ -1,0 +1,54 @@
+"""What a merge did, or would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onefold.checkpoints.document import Document
+from onefold.checkpoints.engine.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class MergedCheckpoint:
+    """What `merge_checkpoints` did, or would do.
+
+    Attributes:
+        path: the folder of the result.
+        written: whether it was written; False: the plan was made alone.
+        document: the document of the result.
+        merged: number of tensors that were merged.
+        copied: number of tensors that were copied.
+        donor: the model whose config and tokenizer the result has.
+        files: the files of weights.
+        estimate: bytes, memory and the least time.
+        seconds: how long it took.
+        notes: one sentence for each thing that was decided and may surprise.
+        resumed: number of files of weights that an earlier run had finished.
+        before: the results of the documents that this one refers to.
+    """
+
+    path: Path
+    written: bool
+    document: Document
+    merged: int
+    copied: int
+    donor: str
+    files: tuple[str, ...]
+    estimate: Estimate
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    resumed: int = 0
+    before: tuple[MergedCheckpoint, ...] = ()
+
+    def __str__(self) -> str:
+        """What was done, in a few sentences."""
+        done = "Merged" if self.written else "Would merge"
+        lines = [
+            f"{done} {self.merged} tensors by {self.document.method} and copied {self.copied} into"
+            f" {self.path} ({len(self.files)} file{'s' * (len(self.files) != 1)} of weights; config"
+            f" and tokenizer of {self.donor})."
+        ]
+        if not self.written:
+            lines.append(self.estimate.text)
+        return "\n".join([*self.notes, *lines])
