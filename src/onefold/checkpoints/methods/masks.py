@@ -28,12 +28,15 @@ def key_of(seed: int, tensor: str, model: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def words(key: int, start: int, stop: int) -> Array:
-    """The words of 64 random bits number `start` to `stop - 1` of a key; uint64."""
-    base = (key + start * GOLDEN) % (1 << 64)
-    mixed = np.arange(1, stop - start + 1, dtype=np.uint64)
-    np.multiply(mixed, np.uint64(GOLDEN), out=mixed)
-    np.add(mixed, np.uint64(base), out=mixed)
+def words(key: int, numbers: Array) -> Array:
+    """The words of 64 random bits of a key that have the given numbers.
+
+    Args:
+        key: of 64 bits.
+        numbers: (n,) uint64; they are used up.
+    """
+    mixed = np.multiply(numbers, np.uint64(GOLDEN), out=numbers)
+    np.add(mixed, np.uint64((key + GOLDEN) % (1 << 64)), out=mixed)
     shifted = np.empty_like(mixed)
     for shift, factor in MIXERS:
         np.right_shift(mixed, np.uint64(shift), out=shifted)
@@ -44,28 +47,28 @@ def words(key: int, start: int, stop: int) -> Array:
 
 
 def fractions(key: int, start: int, stop: int, bits: int) -> Array:
-    """Whole numbers below 2 ** bits for the elements `start` to `stop - 1`; bits is 16 or 32."""
+    """Whole numbers below 2 ** bits for the elements `start` to `stop - 1`; bits is 8, 16 or 32."""
     each = 64 // bits
     first = start // each
-    found = words(key, first, -(-stop // each)).astype("<u8", copy=False)
+    numbers = np.arange(first, -(-stop // each), dtype=np.uint64)
+    found = words(key, numbers).astype("<u8", copy=False)
     return found.view(f"<u{bits // 8}")[start - first * each : stop - first * each]
 
 
 def chosen(key: int, start: int, stop: int, probability: float) -> Array:
     """Whether each element is kept, with one probability for all; (stop - start,) bool.
 
-    16 bits decide on most elements. Where they equal those of the probability, 32 further ones do.
+    8 bits decide on most elements. Where they equal those of the probability, 32 further ones do.
     """
-    scaled = probability * (1 << 16)
+    scaled = probability * (1 << 8)
     whole = int(scaled)
-    if whole >= 1 << 16:
+    if whole >= 1 << 8:
         return np.ones(stop - start, dtype=bool)
-    drawn = fractions(key, start, stop, 16)
+    drawn = fractions(key, start, stop, 8)
     kept = drawn < whole
-    open_ones = np.flatnonzero(drawn == whole)
-    if len(open_ones):
-        further = fractions(key ^ GOLDEN, start, stop, 32)[open_ones]
-        kept[open_ones] = further < int((scaled - whole) * (1 << 32))
+    undecided = np.flatnonzero(drawn == whole)
+    further = words(key ^ GOLDEN, undecided.astype(np.uint64) + np.uint64(start))
+    kept[undecided] = np.right_shift(further, np.uint64(32)) < int((scaled - whole) * (1 << 32))
     return kept
 
 

@@ -81,21 +81,22 @@ class TrimmedMethod(DeltaMethod):
 
     def facts(self, inputs: TensorInputs) -> list[tuple[Trim, float]]:
         """For each model what is kept, and the factor of `rescale`."""
-        found = []
-        for i in range(len(inputs.tensors)):
-            trim = self.trim(inputs, i)
-            untouched = isinstance(trim, Everything) or not self.rescale
-            found.append((trim, 1.0 if untouched else self.rescaling(inputs, i, trim)))
-        return found
+        trims = [self.trim(inputs, i) for i in range(len(inputs.tensors))]
+        factors = self.rescaling(inputs, trims) if self.rescale else [1.0] * len(trims)
+        return list(zip(trims, factors, strict=True))
 
-    def rescaling(self, inputs: TensorInputs, index: int, trim: Trim) -> float:
-        """The sum of magnitudes of one model's change, before trimming over after it."""
-        before = after = 0.0
+    def rescaling(self, inputs: TensorInputs, trims: Sequence[Trim]) -> list[float]:
+        """The sum of magnitudes of each model's change, before trimming over after it."""
+        before, after = [0.0] * len(trims), [0.0] * len(trims)
         for start, stop in blocks(inputs.numel, self.step(inputs)):
-            delta = inputs.delta(index, start, stop)
-            before += total(delta.abs())
-            after += total(trim.kept(delta, start).abs_())
-        return before / after if min(before, after) >= LEAST_NORM else 1.0
+            for i, change in enumerate(inputs.changes(start, stop)):
+                magnitudes = change.abs_()
+                before[i] += total(magnitudes)
+                after[i] += total(trims[i].kept(magnitudes, start))
+        return [
+            whole / kept if min(whole, kept) >= LEAST_NORM else 1.0
+            for whole, kept in zip(before, after, strict=True)
+        ]
 
     def working_bytes(self, shape: Sequence[int], models: int) -> int:
         """An upper estimate of the memory that one tensor takes beside inputs and result."""
