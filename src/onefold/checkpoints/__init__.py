@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 from onefold.checkpoints.methods import Filter, Method, TensorInputs, filters, merge_states
 
 _EXPORTS = {
+    "CheckpointComparison": "comparison",
     "Document": "document",
     "MergedCheckpoint": "engine",
+    "compare_checkpoints": "comparison",
     "document_of": "document",
     "merge_checkpoints": "engine",
     "read_documents": "document",
 }
-_PACKAGES = ("document", "engine", "layouts", "methods")
+_PACKAGES = ("comparison", "document", "engine", "layouts", "methods")
 __all__ = ["Filter", "Method", "TensorInputs", "filters", "merge_states", *_EXPORTS]
 
 if TYPE_CHECKING:
+    from onefold.checkpoints.comparison import CheckpointComparison as CheckpointComparison
+    from onefold.checkpoints.comparison import compare_checkpoints as compare_checkpoints
     from onefold.checkpoints.document import Document as Document
     from onefold.checkpoints.document import document_of as document_of
     from onefold.checkpoints.document import read_documents as read_documents

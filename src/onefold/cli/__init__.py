@@ -61,6 +61,10 @@ class Commands(TyperGroup):
             )
         found, _, rest = super().resolve_command(ctx, args)
         name = str(found)
+        if name == "compare" and not ctx.resilient_parsing:
+            files = importlib.import_module("onefold.cli.compare_files")
+            if files.is_asked(rest):
+                return name, files.command(), rest
         if ctx.resilient_parsing and name in DOCUMENTS:  # a shell asks how to complete a line
             return name, _checking(name), rest
         if name == "merge" and (files := _of_files(rest)) is not None:

@@ -1,6 +1,10 @@
 """Say before a merge whether one can pay, and which: do these networks know the same?
 
-The sentence is that of `onefold merge` without --fold. It needs no labels.
+With --model and --data networks are run, and the sentence is that of `onefold merge` without
+--fold. It needs no labels.
+
+Without these the files alone are compared, as folders of fine-tunes: how far each is from --base or
+from the likely one, cosines of their changes, opposite signs, NaN, dtypes, tokenizers.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from onefold.cli.command import NetworksRequest, RequestCommand, short_names
 from onefold.cli.console import note, paragraph, print_json, table, tell
 from onefold.comparison import compare_networks
 from onefold.documents.part import Flag, InputFile
+from onefold.errors import RecipeError
 from onefold.fold.saved import load_networks
 from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import load_data
@@ -30,7 +35,12 @@ class CompareRequest(NetworksRequest):
     command: ClassVar[str] = "compare"
     noun: ClassVar[str] = "comparison"
     members: Annotated[tuple[InputFile, ...], Flag(metavar="CHECKPOINTS...")] = Field(
-        min_length=2, description="Two or more checkpoints of one architecture."
+        min_length=2,
+        description="Two or more checkpoints of one architecture; without --model also folders.",
+    )
+    base: str | None = Field(
+        default=None,
+        description="Of files alone: the checkpoint that the others were trained from.",
     )
     data: DataPart = Field(description="Data to compare on; labels are not needed.")
     scoring: TaskPart = TaskPart()
@@ -40,6 +50,10 @@ class CompareRequest(NetworksRequest):
 
 def run(asked: CompareRequest) -> None:
     """Load, compare and print."""
+    if asked.base is not None:
+        raise RecipeError(
+            "--base is for a comparison of files alone; leave it out, or --model and --data."
+        )
     if asked.page:
         check_page(asked.page, asked.force, inputs_of(asked))
     check_sources(asked)
