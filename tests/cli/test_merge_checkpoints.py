@@ -11,6 +11,7 @@ import tiny_checkpoints as tiny
 import torch
 from refusals import Result, sentence_of
 
+from onefold.checkpoints.engine.journal import staging_folder
 from onefold.cli import run
 from onefold.cli.merge_checkpoints import is_wanted
 
@@ -91,3 +92,20 @@ def test_recipes_of_networks_are_not_taken_for_documents(tmp_path: Path) -> None
     assert not is_wanted([str(tmp_path / "none.yaml")])
     assert is_wanted([str(document)])
     assert is_wanted(["a", "b", "--method=ties"])
+
+
+def test_an_interrupt_says_that_finished_files_are_kept(
+    folders: list[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+
+    def interrupted(*given: object, **more: object) -> None:
+        staging_folder(out).mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onefold.cli.merge_checkpoints.merge_checkpoints", interrupted)
+    assert run(["merge", *folders, "--method", "linear", "-o", str(out)]) == 130
+    assert "the same command goes on from there" in capfd.readouterr().err

@@ -16,6 +16,7 @@ from typing import Any
 
 from onefold.checkpoints.document import Document, document_of, is_merge_document, read_documents
 from onefold.checkpoints.engine import MergedCheckpoint, merge_checkpoints
+from onefold.checkpoints.engine.journal import staging_folder
 from onefold.checkpoints.engine.sizes import shown_bytes
 from onefold.checkpoints.methods import methods, settings_of
 from onefold.cli.console import note, say, warn
@@ -172,8 +173,13 @@ def run(values: Mapping[tuple[str, ...], Any], threads: int | None = None) -> Me
         if key in plain
     }
     how.setdefault("threads", threads)
-    with waiting("The merge"):
-        made = merge_checkpoints(documents, plain["output"], **how)
+    try:
+        with waiting("The merge"):
+            made = merge_checkpoints(documents, plain["output"], **how)
+    except KeyboardInterrupt:
+        if staging_folder(Path(plain["output"]).absolute()).exists():
+            note("The finished files of weights are kept; the same command goes on from there.")
+        raise
     _tell(made)
     return made
 
