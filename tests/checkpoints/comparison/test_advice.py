@@ -99,6 +99,15 @@ def test_another_dtype(tmp_path: Path, base: Path) -> None:
     assert any("The dtypes differ (F32 in base; BF16 in a)" in one for one in found.advice)
 
 
+def test_a_quantised_checkpoint_and_an_empty_tensor(tmp_path: Path, base: Path) -> None:
+    state = {**tuned(BASE, 1), "layers.0.q.weight": torch.ones(8, 8, dtype=torch.int8)}
+    put(base, {**BASE, "none": torch.ones(0, 4)})
+    found = compare_checkpoints([put(tmp_path / "a", {**state, "none": torch.ones(0, 4)})], base)
+    assert found.differences.quantised == {"a": "layers.0.q.weight"}
+    assert any(sentence.startswith("a looks quantised") for sentence in found.advice)
+    assert found.total.equal == (1,)
+
+
 def test_another_vocabulary(tmp_path: Path, base: Path) -> None:
     state = tuned(BASE, 1)
     state["embed.weight"] = torch.ones(14, 8)

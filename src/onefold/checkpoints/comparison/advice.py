@@ -41,6 +41,11 @@ def _non_finite(found: CheckpointComparison) -> Iterator[str]:
 
 def _structure(found: CheckpointComparison) -> Iterator[str]:
     differ = found.differences
+    for name, tensor in differ.quantised.items():
+        yield (
+            f"{name} looks quantised ('{tensor}' holds small numbers that need a scale): compare"
+            " and merge what it was made of."
+        )
     for name, lacking in differ.missing.items():
         yield f"{name} lacks {_some(lacking)}, which {found.origin} has."
     for name, extra in differ.extra.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onefold.checkpoints.comparison.advice import advice_of
 from onefold.checkpoints.comparison.companions import config_differences, tokenizer_differences
-from onefold.checkpoints.comparison.entries import Opened, open_checkpoint
+from onefold.checkpoints.comparison.entries import Entry, Opened, open_checkpoint
 from onefold.checkpoints.comparison.groups import Measured, change_of, layer_of, relative_of
 from onefold.checkpoints.comparison.results import (
     Change,
@@ -21,6 +21,7 @@ from onefold.checkpoints.comparison.results import (
 from onefold.errors import SettingError
 
 PathLike = str | os.PathLike[str]
+PACKED = ("I8", "U8", "I32")
 DEFAULT_THREADS = 4  # more wait for the disk
 
 
@@ -180,4 +181,14 @@ def _differences(opened: Mapping[str, Opened]) -> Differences:
         shapes=shapes,
         config=config_differences(opened),
         tokenizers=tokenizer_differences(opened, names[0]),
+        quantised={
+            name: next(tensor for tensor, entry in one.entries.items() if _is_packed(entry))
+            for name, one in opened.items()
+            if any(map(_is_packed, one.entries.values()))
+        },
     )
+
+
+def _is_packed(entry: Entry) -> bool:
+    """Whether a tensor is a matrix of small integers or of 8-bit floats."""
+    return len(entry.shape) > 1 and (entry.dtype in PACKED or entry.dtype.startswith("F8"))

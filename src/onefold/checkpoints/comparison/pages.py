@@ -10,6 +10,7 @@ from onefold.report.blocks import Cell
 
 MOST_LAYERS = 200  # rows of a heat map
 MOST_TENSORS = 40  # of the table of the tensors that changed most
+DARKEST = {3: 1.0, 1: 100.0}  # shades by decimals: cosines to 1, shares to 100 %
 LISTED = 20  # names of tensors in a cell
 
 
@@ -54,6 +55,7 @@ def _matrix(corner: str, names: Sequence[str], values: Matrix, digits: int) -> G
         columns=tuple(names),
         values=values,
         digits=digits,
+        high=DARKEST[digits],
         caption=captions[digits],
     )
 
@@ -100,6 +102,7 @@ def _layers(report: Report, found: CheckpointComparison) -> None:
                     values=tuple(map(tuple, values)),
                     caption=caption,
                     digits=digits,
+                    high=DARKEST[digits],
                 )
             )
     if len(found.layers) > MOST_LAYERS:

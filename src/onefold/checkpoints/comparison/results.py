@@ -88,6 +88,7 @@ class Differences:
         shapes: tensor -> checkpoint -> shape, of those whose shapes differ.
         config: key -> checkpoint -> value, of the keys that decide how weights are used.
         tokenizers: the tokenizer files that differ.
+        quantised: checkpoint -> a tensor of numbers that mean nothing without their scales.
     """
 
     dtypes: Mapping[str, Mapping[str, int]]
@@ -96,6 +97,7 @@ class Differences:
     shapes: Mapping[str, Mapping[str, tuple[int, ...]]]
     config: Mapping[str, Mapping[str, Any]]
     tokenizers: tuple[TokenizerFile, ...]
+    quantised: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
