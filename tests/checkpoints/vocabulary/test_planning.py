@@ -118,7 +118,7 @@ def test_rows_of_headers_win_over_the_config(make):
 
 def test_tokens_beyond_the_embedding_are_refused_or_told(make):
     folders = make(A=(["<x>"], SIZE), B=(["<x>", "<y>"], SIZE + 2))
-    with pytest.raises(MembersError, match=f"1 tokens beyond the {SIZE} rows of its embedding"):
+    with pytest.raises(MembersError, match=f"1 token beyond the {SIZE} rows of its embedding"):
         plan_vocabulary(folders, [A, B], A, UNION, {})
     folders = make(A=(["<x>"], SIZE), B=(["<x>"], SIZE))
     plan = plan_vocabulary(folders, [A, B], A, None, {})

@@ -9,6 +9,7 @@ from vocabulary_folders import KINDS, TEXTS, A, B, bpe, edit, reference, save, u
 
 from onefold.checkpoints.document import Token, Tokenizer
 from onefold.checkpoints.vocabulary import plan_vocabulary, vocabulary_of, write_tokenizer
+from onefold.errors import WeightsError
 
 UNION = Tokenizer("union")
 
@@ -60,7 +61,7 @@ def test_pieces_are_united_with_a_warning_and_can_be_reached(tmp_path, kind):
     folders = {A: save(tmp_path / "a", first), B: save(tmp_path / "b", second)}
     plan, target, _ = written(tmp_path, folders)
     tokenizer = loaded(target, plan)
-    assert "pieces of words are added" in plan.warnings[0]
+    assert "piece" in plan.warnings[0]
     piece = {"BPE": "new", "WordPiece": "wid", "Unigram": "▁new"}[kind]
     assert plan.tokens[piece] in tokenizer("new wider", add_special_tokens=False).input_ids
     for token in ("<x>", "<y>"):
@@ -114,7 +115,7 @@ def test_the_tokenizer_of_the_base_is_copied_byte_by_byte(tmp_path):
     for path in one.iterdir():
         if path.name != "config.json":
             assert (target / path.name).read_bytes() == path.read_bytes()
-    assert plan.notes == ("1 tokens of B are dropped ('<y>').",)
+    assert plan.notes == ("B loses 1 token that the result has not ('<y>').",)
 
 
 def test_files_of_another_tokenizer_do_not_stay(tmp_path):
@@ -137,7 +138,8 @@ def test_a_sentencepiece_model_is_kept_with_added_tokens_and_left_out_with_piece
     other = save(tmp_path / "b", unigram(["<x>", "<y>"]))
     plan, target, notes = written(tmp_path, {A: one, B: other})
     assert (target / "spiece.model").read_bytes() == b"model"
-    assert json.loads((target / "added_tokens.json").read_text())["<y>"] == plan.tokens["<y>"]
+    added = json.loads((target / "added_tokens.json").read_text())
+    assert added == {token: plan.tokens[token] for token in ("<x>", "<y>")}
     assert not notes
     shutil.rmtree(target)
     save(tmp_path / "b", second)
@@ -219,3 +221,15 @@ def test_the_tokenizer_of_a_model_that_is_not_merged_can_be_taken(tmp_path):
     loaded(target, plan)
     assert plan.members[A].counts["zero"] == 1
     assert "'<y>'" in plan.warnings[0]
+
+
+def test_numbers_that_files_cannot_hold_are_refused(tmp_path):
+    """A donor that changed behind the plan."""
+    one = save(tmp_path / "a", bpe())
+    other = save(tmp_path / "b", bpe(["<y>"]))
+    plan = plan_vocabulary({A: one, B: other}, [A, B], A, UNION, {})
+    target = tmp_path / "out"
+    target.mkdir()
+    edit(one / "tokenizer.json", lambda content: content["model"]["vocab"].update({"q!": 400}))
+    with pytest.raises(WeightsError, match=r"gaps in its numbers|cannot be extended"):
+        write_tokenizer(plan, target)

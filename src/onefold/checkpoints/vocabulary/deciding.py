@@ -8,7 +8,7 @@ from typing import Any
 
 from onefold.checkpoints.document import Reference, Token, Tokenizer, TokenOf
 from onefold.checkpoints.vocabulary.content import Vocabulary
-from onefold.checkpoints.vocabulary.differing import named
+from onefold.checkpoints.vocabulary.differing import counted, named
 from onefold.checkpoints.vocabulary.filling import Rows
 from onefold.checkpoints.vocabulary.plan import Addition
 from onefold.errors import MembersError, SettingError, WeightsError, nearest
@@ -161,9 +161,9 @@ def _check_kinds(result: Decided, found: Mapping[Reference, Vocabulary]) -> None
 def _check_gaps(result: Decided, donor: Vocabulary) -> None:
     if result.additions and donor.gaps:
         raise WeightsError(
-            f"The numbers of the tokens in {donor.folder} have {len(donor.gaps):,} gaps (the first"
-            f" is {donor.gaps[0]}), so that no token can be added behind them; save its tokenizer"
-            " again without gaps, or take the tokenizer of one model."
+            f"The numbers of the tokens in {donor.folder} have {counted(len(donor.gaps), 'gap')}"
+            f" (the first is {donor.gaps[0]}), so that no token can be added behind them; save its"
+            " tokenizer again without gaps, or take the tokenizer of one model."
         )
 
 
@@ -175,11 +175,11 @@ def _tell(
     donor = result.donor
     if whole:
         result.notes.append(
-            f"{len(whole):,} tokens are added to the tokenizer of {donor} ({named(whole)})."
+            f"The tokenizer of {donor} gets {counted(len(whole), 'added token')} ({named(whole)})."
         )
     if pieces:
         result.warnings.append(
-            f"{len(pieces):,} pieces of words are added to the tokenizer of {donor}"
+            f"The tokenizer of {donor} gets {counted(len(pieces), 'piece')} of words"
             f" ({named(pieces)}), so that texts may be cut into other tokens than those each model"
             " learned from; 'tokenizer_source: base' keeps them as the base cuts them."
         )
@@ -187,7 +187,10 @@ def _tell(
         own = found[model].tokens
         lost = sorted(own.keys() - result.tokens.keys(), key=own.__getitem__)
         if lost:
-            result.notes.append(f"{len(lost):,} tokens of {model} are dropped ({named(lost)}).")
+            result.notes.append(
+                f"{model} loses {counted(len(lost), 'token')} that the result has not"
+                f" ({named(lost)})."
+            )
         shared = len(own.keys() & found[donor].tokens.keys()) / len(own)
         if shared < SHARED:
             result.warnings.append(

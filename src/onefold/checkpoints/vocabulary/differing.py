@@ -39,7 +39,7 @@ def difference(vocabularies: Mapping[Reference, Vocabulary]) -> str:
             parts.append(f"{_listed(moved)} with other numbers")
         return (
             f"The tokenizers of {first} and {model} differ in"
-            f" {len(more) + len(fewer) + len(moved):,} tokens ({'; '.join(parts)})"
+            f" {counted(len(more) + len(fewer) + len(moved), 'token')} ({'; '.join(parts)})"
         )
     return ""
 
@@ -49,6 +49,11 @@ def named(tokens: Iterable[str]) -> str:
     found = list(tokens)
     text = ", ".join(repr(one[:40]) for one in found[:SHOWN])
     return f"{text}, ..." if len(found) > SHOWN else text
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in a sentence, as "1 token" or "2,000 tokens"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(tokens: list[str]) -> str:

@@ -90,7 +90,12 @@ def json_if_there(path: Path) -> dict[str, Any]:
 
 def json_text(content: Mapping[str, Any]) -> str:
     """JSON as the files of tokenizers are written: indented, UTF-8, one line at the end."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates, which UTF-8 cannot hold
+        return json.dumps(content, indent=2) + "\n"
+    return text
 
 
 class _TwiceError(Exception):

@@ -13,7 +13,7 @@ from onefold.checkpoints.vocabulary.content import (
     Vocabulary,
 )
 from onefold.checkpoints.vocabulary.deciding import Decided, decided
-from onefold.checkpoints.vocabulary.differing import named
+from onefold.checkpoints.vocabulary.differing import counted, named
 from onefold.checkpoints.vocabulary.filling import Filling
 from onefold.checkpoints.vocabulary.plan import VocabularyPlan
 from onefold.checkpoints.vocabulary.reading import LIMIT, Read, vocabulary_of
@@ -104,9 +104,9 @@ def _plan(
         beyond = one.beyond()
         if beyond and model in order:
             raise MembersError(
-                f"The tokenizer of {model} has {len(beyond):,} tokens beyond the {one.rows:,} rows"
-                f" of its embedding ({named(beyond)}); resize the embedding of that model, or"
-                " give it the tokenizer that it was trained with."
+                f"The tokenizer of {model} has {counted(len(beyond), 'token')} beyond the"
+                f" {one.rows:,} rows of its embedding ({named(beyond)}); resize the"
+                " embedding of that model, or give it the tokenizer that it was trained with."
             )
     size = _size(known[result.donor], result.tokens, decision)
     filling = Filling(

@@ -13,7 +13,7 @@ from onefold.checkpoints.vocabulary.content import (
     UnreadableTokenizerError,
     Vocabulary,
 )
-from onefold.checkpoints.vocabulary.differing import difference, named
+from onefold.checkpoints.vocabulary.differing import counted, difference, named
 from onefold.checkpoints.vocabulary.plan import MemberRows, Origin, VocabularyPlan
 from onefold.errors import MembersError
 
@@ -127,8 +127,9 @@ class Undecided:
         size = rows_of(own)
         if beyond := own.beyond():
             warnings.append(
-                f"The tokenizer of {donor} has {len(beyond):,} tokens beyond the {size:,} rows of"
-                f" the embedding ({named(beyond)}); a text with one of them cannot be run."
+                f"The tokenizer of {donor} has {counted(len(beyond), 'token')} beyond the"
+                f" {size:,} rows of the embedding ({named(beyond)}); a text with one of"
+                " them cannot be run."
             )
         all_of = self.completed()
         return VocabularyPlan(

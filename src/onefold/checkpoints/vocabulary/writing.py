@@ -27,6 +27,8 @@ from onefold.checkpoints.vocabulary.extending import (
     whole_entries,
 )
 from onefold.checkpoints.vocabulary.plan import VocabularyPlan
+from onefold.checkpoints.vocabulary.reading import pieces_of, vocabulary_of
+from onefold.errors import WeightsError
 
 Json = dict[str, Any]
 
@@ -56,7 +58,7 @@ def write_tokenizer(
         The names of what was written, and one sentence for each thing that may surprise.
 
     Raises:
-        WeightsError: a file of a tokenizer is broken.
+        WeightsError: a file of a tokenizer is broken, or cannot be extended.
         OSError: a file cannot be read or written.
     """
     for path in list(tokenizer_files(target)):
@@ -77,6 +79,8 @@ def write_tokenizer(
             if content is not None:
                 _write(target / name, content)
                 names.append(name)
+        if contents:
+            _check_written(plan, target)
     if template is not None:
         names += _write_template(target, template)
     return sorted(set(names)), notes
@@ -102,9 +106,7 @@ def _extended(plan: VocabularyPlan, notes: list[str]) -> dict[str, str | None]:
     found[files.SETTINGS] = files.json_text(settings)
     models = [name for name in files.MODELS if (folder / name).is_file()]
     if (folder / files.ADDED).is_file() or (models and not pieces):
-        added = files.json_if_there(folder / files.ADDED)
-        added.update({entry["content"]: entry["id"] for entry in entries})
-        found[files.ADDED] = files.json_text(added)
+        found[files.ADDED] = files.json_text(_added(plan, folder, entries))
     if pieces and models:
         found.update(dict.fromkeys(models))
         notes.append(
@@ -112,6 +114,36 @@ def _extended(plan: VocabularyPlan, notes: list[str]) -> dict[str, str | None]:
             f" is read from {files.FAST}."
         )
     return found
+
+
+def _added(plan: VocabularyPlan, folder: Path, entries: list[Json]) -> Json:
+    """The content of added_tokens.json: the added tokens that a tokenizer.model has not."""
+    fast = folder / files.FAST
+    pieces = pieces_of(files.json_of(fast)["model"], fast) if fast.is_file() else {}
+    old = files.json_if_there(folder / files.ADDED)
+    new = {
+        entry["content"]: entry["id"]
+        for entry in entries
+        if entry["content"] in plan.additions or (pieces and entry["content"] not in pieces)
+    }
+    return {**old, **new}
+
+
+def _check_written(plan: VocabularyPlan, target: Path) -> None:
+    """Read the files back: each token must have the number of its row.
+
+    Raises:
+        WeightsError: one has another.
+    """
+    tokens = vocabulary_of(target).tokens
+    if tokens == plan.tokens:
+        return
+    token = min({one for one, _ in tokens.items() ^ plan.tokens.items()})
+    raise WeightsError(
+        f"The tokenizer of {plan.folder} cannot be extended: the token {token!r} would have the"
+        f" number {tokens.get(token)} instead of {plan.tokens.get(token)}; take the tokenizer of"
+        " one model."
+    )
 
 
 def _plain_files(plan: VocabularyPlan, folder: Path) -> dict[str, str | None]:
