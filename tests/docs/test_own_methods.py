@@ -23,6 +23,7 @@ PAGE = "guides/own_methods.md"
 
 @pytest.fixture(autouse=True)
 def nothing_stays() -> Iterator[None]:
+    folds.unregister("leaning")  # of a user's file in another test
     yield
     folds.unregister("median", "leaning")
     feature_matchers.unregister("by_size")

@@ -21,6 +21,7 @@ from onefold.checkpoints.engine.journal import Journal
 from onefold.checkpoints.engine.planning import Plan, plan_merge
 from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.sizes import bytes_of, shown_bytes
+from onefold.checkpoints.engine.templates import asked_template, write_template
 from onefold.checkpoints.engine.tokenizers import tokens_of
 from onefold.checkpoints.engine.vocabularies import asked_vocabulary
 from onefold.checkpoints.layouts import read_layout
@@ -154,6 +155,8 @@ def _merge(
     vocabulary, notes = asked_vocabulary(document, layouts, folders, tokens)
     plan = plan_merge(document, layouts, settings.shard, vocabulary)
     check_layers(layouts[plan.donor], plan.layers)
+    known = tokens[plan.donor]
+    template, told = asked_template(document, folders, known.numbers if known else {})
     report = MergedCheckpoint(
         path=target,
         written=not dry_run,
@@ -163,7 +166,7 @@ def _merge(
         donor=str(plan.donor),
         files=tuple(shard.file for shard in plan.shards),
         estimate=estimate(plan, settings.threads, settings.memory),
-        notes=(*plan.notes, *notes),
+        notes=(*plan.notes, *notes, *told),
         before=before,
     )
     if dry_run:
@@ -175,6 +178,8 @@ def _merge(
             _write_weights(plan, journal, settings)
             tokenizer = tokenizer_folder(document, folders)
             write_beside(plan, report, journal.folder, located, tokenizer, results)
+            if template is not None:
+                write_template(template, journal.folder)
             _place(journal, target, out, settings)
         except OSError as error:
             raise explain(error, out) from error
