@@ -271,12 +271,16 @@ def test_least_squares_aims_at_probabilities_of_each_pixel() -> None:
         )
 
 
-def test_what_has_no_classes_is_not_distilled() -> None:
+def test_what_has_no_classes_is_distilled_as_labels_or_a_name_say() -> None:
     regressors = made(lambda: nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 1)))
     x = [x for x, _ in vectors()]
-    for data in (x, [(own, torch.randn(16, 1)) for own in x]):
-        with pytest.raises(DataError, match="needs two classes or more"):
-            onefold.merge(regressors, data, align="none", repair="none", polish=2, fold="average")
+    plain: dict[str, Any] = {"align": "none", "repair": "none", "polish": 2, "fold": "average"}
+    with pytest.raises(DataError, match="needs two classes or more"):
+        onefold.merge(regressors, x, **plain)
+    named = onefold.merge(regressors, x, task="regression", **plain)
+    told = onefold.merge(regressors, [(own, torch.randn(16, 1)) for own in x], **plain)
+    for result in (named, told):
+        assert result.report.polished["task"] == "regression"
     with pytest.raises(DataError, match="needs two classes or more"):
         onefold.merge(
             regressors, x, align="permutation", fold=LeastSquares(rows=50, ensemble="probabilities")
@@ -286,8 +290,7 @@ def test_what_has_no_classes_is_not_distilled() -> None:
     )  # a mean of outputs is fine
     several = made(lambda: nn.Linear(10, 3))
     targets = [(own, torch.randn(16, 3)) for own in x]
-    with pytest.raises(DataError, match="one for every output, as in regression"):
-        polish(several[0], several, targets, 1)
+    assert polish(several[0], several, targets, 1).task == "regression"
     soft_labels = [(own, torch.randn(16, 3).softmax(1)) for own in x]
     assert polish(several[0], several, soft_labels, 1).divergence[0] > 0
     assert (

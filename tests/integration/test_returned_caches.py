@@ -134,7 +134,7 @@ def test_a_language_model_with_its_defaults(kind: str) -> None:
     result = onefold.merge(models, tokens(kind), align="permutation", polish=1, fold="average")
     assert result.model.config.use_cache
     assert all(model.config.use_cache for model in models)
-    assert onefold.evaluate(result.model, tokens(kind)).n == 2 * 48
+    assert onefold.evaluate(result.model, tokens(kind)).n == 2 * 6
 
 
 @pytest.mark.parametrize(

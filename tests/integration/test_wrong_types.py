@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,15 @@ METHODS = {
     "Alignment": ("apply", "save", "load"),
     "SymmetrySpec": ("group", "from_json"),
 }
-RECORDS = {"SymmetrySpec", "Alignment", "MergeResult", "PartialMerge", "ClassPool", "OnefoldError"}
+RECORDS = {
+    "SymmetrySpec",
+    "Alignment",
+    "MergeResult",
+    "PartialMerge",
+    "ClassPool",
+    "OnefoldError",
+    "Task",
+}
 # Nothing was recorded in these rounds, so that only the types of the arguments can be judged.
 REFUSED = {f"PersistentTraining.{name}" for name in ("network", "ensemble", "load_state_dict")}
 WRONG: dict[str, Any] = {
@@ -70,6 +79,8 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
     saved = folder / "net.pt"
     if name == "load":
         torch.save(network().state_dict(), saved)
+    if name == "merge_checkpoints":
+        _write_document(folder)
     several = {"models": models, "data": data}
     single = {"model": network(), "data": data}
     given: dict[str, dict[str, Any]] = {
@@ -99,6 +110,9 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
         "compare_networks": {"models": models, "data": data},
         "measure_pairs": {"networks": models, "data": data, "align": False, "points": 3},
         "evaluate": single,
+        "evaluate_all": {"models": models, "data": data},
+        "Metric": {"of": lambda outputs, labels: 0.0},
+        "merge_checkpoints": {"document": folder / "merge.yml", "out": folder / "merged"},
         "class_pool": {"models": models, "data": data},
         "Ensemble": {"models": models},
         "barrier": {"a": models[0], "b": models[1], "data": data, "points": 3},
@@ -129,6 +143,18 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
         "save": {"model_or_state": network(), "path": folder / "out.pt", "force": True},
     }
     return given.get(name, {})
+
+
+def _write_document(folder: Path) -> None:
+    """Two files of weights, and the document of their merge."""
+    for number in range(2):
+        onefold.save(network(number), folder / f"{number}.safetensors", force=True)
+    models = [
+        {"model": str(folder / f"{number}.safetensors"), "parameters": {"weight": 0.5}}
+        for number in range(2)
+    ]
+    content = {"merge_method": "linear", "models": models}
+    (folder / "merge.yml").write_text(json.dumps(content))
 
 
 def public(name: str) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ from onefold.checkpoints.engine.templates import asked_template, write_template
 from onefold.checkpoints.engine.tokenizers import tokens_of
 from onefold.checkpoints.engine.vocabularies import asked_vocabulary
 from onefold.checkpoints.layouts import read_layout
-from onefold.errors import OutputError, SettingError
+from onefold.errors import OutputError, SettingError, shown
 from onefold.progress import bar
 from onefold.weights.atomic import check_output, exchange, explain, sync
 from onefold.weights.paths import check_apart
@@ -100,6 +100,8 @@ def merge_checkpoints(
         WeightsError: a file is damaged, quantised or not finite.
         OutputError: the output exists and `force` is not set, or the disk is full or refuses.
     """
+    if not isinstance(out, str | os.PathLike):
+        raise SettingError(f"merge_checkpoints takes `out` as a path, not {shown(out)}.")
     settings = Settings(
         _threads(threads),
         bytes_of(max_memory, "max_memory"),
@@ -265,7 +267,9 @@ def _documents(
 ) -> tuple[Document, ...]:
     if isinstance(document, str | os.PathLike):
         return read_documents(Path(document), as_mergekit)
-    found = (document,) if isinstance(document, Document) else tuple(document)
+    if isinstance(document, Document):
+        return (document,)
+    found = tuple(document) if isinstance(document, Sequence) else ()
     if not found or not all(isinstance(one, Document) for one in found):
         raise SettingError(
             f"document is {type(document).__name__}; give a file in YAML, or what"
