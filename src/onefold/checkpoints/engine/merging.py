@@ -269,8 +269,9 @@ def _documents(
         return read_documents(Path(document), as_mergekit)
     if isinstance(document, Document):
         return (document,)
-    found = tuple(document) if isinstance(document, Sequence) else ()
-    if not found or not all(isinstance(one, Document) for one in found):
+    given = tuple(document) if isinstance(document, Sequence) else ()
+    found = tuple(one for one in given if isinstance(one, Document))
+    if not found or len(found) < len(given):
         raise SettingError(
             f"document is {type(document).__name__}; give a file in YAML, or what"
             " onefold.checkpoints.document makes."
