@@ -18,6 +18,7 @@ PAGES = (
     "repair",
     "partial_merging",
     "transformers",
+    "tasks",
     "soft_merging",
     "subspaces",
     "persistent_neurons",

@@ -99,7 +99,8 @@ def measured(
     A row that is measured later stands in its place in the order of rows.
     """
     parts = benchmark.load(benchmark.sizes)
-    record.update(task=benchmark.task, title=benchmark.title, shares=benchmark.shares)
+    record.update(name=benchmark.name, task=benchmark.task)
+    record.update(title=benchmark.title, shares=benchmark.shares)
     record.setdefault("groups", {})
     for group in benchmark.groups:
         own = GroupRun(benchmark, group, parts)

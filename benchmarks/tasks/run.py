@@ -13,7 +13,7 @@ again:
 
     python benchmarks/tasks/run.py --task tables --anew "least squares" "the default"
 
-Gates of layers take the longest, for MiniLM a quarter of an hour; `--skip` leaves rows for later.
+Gates of layers take the longest; `--skip` leaves rows for later.
 """
 
 from __future__ import annotations

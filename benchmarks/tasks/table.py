@@ -42,6 +42,12 @@ def named(record: dict[str, Any]) -> str:
     return f"{score['label']}{unit}" + (", less is better" if score["highest"] is False else "")
 
 
+def titled(record: dict[str, Any]) -> str:
+    """The benchmark, with its task where that is another word."""
+    name, task = (record[key].replace("_", " ") for key in ("name", "task"))
+    return name if name == task else f"{name} ({task})"
+
+
 def details(record: dict[str, Any]) -> list[str]:
     """All rows of one task: the score, and how far it is ahead of best member and ensemble."""
     groups = record["groups"]
@@ -79,7 +85,7 @@ def glance(records: Sequence[dict[str, Any]]) -> list[str]:
             rows = group["rows"]
             cells = [value(record, rows[f"member {group['best']}"])]
             cells += [value(record, rows.get(column, {})) for column in columns[1:]]
-            head = f"{record['task'].replace('_', ' ')}, {HEADS.get(name, name)}: {named(record)}"
+            head = f"{titled(record)}, {HEADS.get(name, name)}: {named(record)}"
             lines.append(f"| {head} | " + " | ".join(cells) + " |")
     return lines
 

@@ -164,7 +164,7 @@ def record(**rows: Any) -> dict[str, Any]:
     every |= {"ensemble": {"value": 1.5} | gains}
     every |= {name: {"value": 1.75, "seconds": 3.2, "choice": ""} | gains for name in WAYS}
     groups = {"same": {"best": 0, "known": "", "rows": every | rows}}
-    return {"task": "regression", "score": score, "groups": groups}
+    return {"name": "tables", "task": "regression", "score": score, "groups": groups}
 
 
 def test_tables_show_scores_gains_and_reasons() -> None:
@@ -178,7 +178,7 @@ def test_tables_show_scores_gains_and_reasons() -> None:
     assert any(line.startswith("| the default: member 0 |") for line in lines)
     head, _, row = glance([own])
     assert head.count("|") == row.count("|")
-    assert "regression, other seeds: RMSE, less is better | 2.000 | 1.500 | 1.750" in row
+    assert "tables (regression), other seeds: RMSE, less is better | 2.000 | 1.500 | 1.750" in row
     assert row.count("| - |") == 1
 
 
