@@ -95,7 +95,7 @@ def test_eval_scores_every_task(onefold: Callable, folder: Path, task: str, sour
     assert wanted.kind.label in shown.out
 
 
-@pytest.mark.parametrize("task", ["regression", "segmentation", "multilabel", "language_modeling"])
+@pytest.mark.parametrize("task", list(CASES))
 def test_soft_learns_gates_of_a_task_and_its_recipe_makes_them_again(
     onefold: Callable, folder: Path, tmp_path: Path, task: str
 ) -> None:
@@ -112,16 +112,22 @@ def test_soft_learns_gates_of_a_task_and_its_recipe_makes_them_again(
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_merge_takes_a_task(onefold: Callable, folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "m.safetensors"
-    call = [*members(folder, "regression"), *given(folder, "regression"), "--task", "regression"]
-    result = onefold("merge", *call, "--fold", "average", "--eval-split", "test", "-o", path)
+@pytest.mark.parametrize("task", list(CASES))
+def test_merge_takes_a_task(onefold: Callable, folder: Path, tmp_path: Path, task: str) -> None:
+    path, page = tmp_path / "m.safetensors", tmp_path / "m.html"
+    call = [*members(folder, task), *given(folder, task), "--task", task, "--report", page]
+    result = onefold("merge", *call, "--eval-split", "test", "-o", path)
     assert result.status == 0, result.err
-    assert "RMSE" in result.out
-    assert "accuracy" not in result.out.lower()
+    kind = of.tasks.tasks.get(task).scores[0]
+    assert kind.label in result.out
+    assert kind.label in page.read_text()
+    if task == "regression":
+        assert "accuracy" not in result.out.lower()
+    compared = onefold("compare", *members(folder, task), *given(folder, task), "--task", task)
+    assert compared.status == 0, compared.err
 
 
-@pytest.mark.parametrize("task", ["regression", "segmentation"])
+@pytest.mark.parametrize("task", list(CASES))
 @pytest.mark.parametrize("command", ["subspace", "persist"])
 def test_training_takes_a_task(
     onefold: Callable, folder: Path, tmp_path: Path, command: str, task: str
