@@ -400,6 +400,20 @@ def test_one_batch_that_cannot_be_split_is_folded_on_and_chooses_nothing(
     assert "choice by labels" not in result.report.used
 
 
+def test_few_examples_leave_the_alignment_out_and_say_so() -> None:
+    def network(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 3)).eval()
+
+    torch.manual_seed(9)
+    x, y = torch.randn(24, 10), torch.randint(3, (24,))
+    result = merge([network(0), network(1)], [x], validation=[(x, y)])
+    assert any("no average was tried" in note for note in result.notes)
+    assert result.report.folded["choice"]
+    with pytest.raises(DataError, match="24 samples"):
+        merge([network(0), network(1)], [x], align="cca", fold="average")
+
+
 def test_what_is_chosen_by_is_read_by_nothing_else(
     different: list[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:

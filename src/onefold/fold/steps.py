@@ -24,7 +24,7 @@ from onefold.counting import counted
 from onefold.ensemble.class_shares import EVEN, pooled
 from onefold.ensemble.mean_choice import LOGITS, choose_mean
 from onefold.ensemble.pool import ClassPool
-from onefold.errors import Note, NothingToAlignError, TraceError
+from onefold.errors import DataError, Note, NothingToAlignError, TraceError
 from onefold.fold.average import average, owner_of
 from onefold.fold.distillation import Polish
 from onefold.fold.distillation import polish as distil
@@ -88,6 +88,8 @@ def align_step(plan: MergePlan[M], structure: Structure, report: MergeReport) ->
         NothingToAlignError: nothing can be aligned, and a matcher was asked for by name. A note is
             entered instead if the matcher is the default, or if the network takes all its features
             for positions: such networks are aligned as they are.
+        DataError: the data is too little for the matcher, and it was asked for by name, or the fold
+            needs it. A note is entered instead if the fold does without.
     """
     if plan.align is None or (plan.optional and structure.traced is None):
         return None
@@ -111,6 +113,11 @@ def align_step(plan: MergePlan[M], structure: Structure, report: MergeReport) ->
             f"nothing was aligned, and the networks are averaged as they are: {error}"
         )
         report.align, report.settings["align"] = "none", {}
+        return None
+    except DataError as error:
+        if plan.named or not plan.optional:
+            raise
+        report.warnings.append(f"nothing was aligned, so that no average was tried: {error}")
         return None
     report.describe(alignment)
     return alignment
