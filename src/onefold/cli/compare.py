@@ -68,14 +68,7 @@ def run(asked: CompareRequest) -> None:
     task, names = asked.scoring.task, short_names(paths)
     found = compare_networks(networks, data, task=task, names=names, output=output)
     if asked.page:
-        facts = {
-            "architecture": asked.model,
-            "data": str(asked.data),
-            **{f"network {k}": path for k, path in enumerate(paths)},
-            "device": asked.device,
-            **{name: str(fact) for name, fact in asked.scoring.facts().items()},
-        }
-        report = report_comparison(found, facts, class_names_of(data))
+        report = report_comparison(found, _facts(asked), class_names_of(data))
         write_page(report, asked.page, asked.force)
         note(f"Report written to {asked.page}")
     if asked.table:
@@ -85,6 +78,17 @@ def run(asked: CompareRequest) -> None:
         paragraph(sentence)
     if found.evidence is not None:
         table(comparison_rows(found))
+
+
+def _facts(asked: CompareRequest) -> dict[str, str]:
+    """What the report says was compared."""
+    return {
+        "architecture": asked.model,
+        "data": str(asked.data),
+        **{f"network {k}": path for k, path in enumerate(asked.paths)},
+        "device": asked.device,
+        **{name: str(fact) for name, fact in asked.scoring.facts().items()},
+    }
 
 
 COMMAND = RequestCommand(CompareRequest, run)

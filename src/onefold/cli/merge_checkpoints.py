@@ -17,13 +17,14 @@ from typing import Any
 from onefold.checkpoints.document import Document, document_of, is_merge_document, read_documents
 from onefold.checkpoints.engine import MergedCheckpoint, merge_checkpoints
 from onefold.checkpoints.engine.journal import staging_folder
-from onefold.checkpoints.engine.sizes import shown_bytes
+from onefold.checkpoints.engine.sizes import MEMORY, SHARD, shown_bytes
 from onefold.checkpoints.methods import methods, settings_of
 from onefold.cli.console import note, say, warn
 from onefold.cli.given import YAML
 from onefold.documents.commands import command_of
 from onefold.documents.options import Option
 from onefold.documents.part import Flag, InputFile
+from onefold.documents.reading import text_of_file
 from onefold.errors import RecipeError
 from onefold.progress import waiting
 
@@ -90,14 +91,14 @@ FIXED = (
         "max-memory",
         ("max_memory",),
         str,
-        "Memory that tensors in work take at most, such as 500MB (default 1GB).",
+        f"Memory that tensors in work take at most, such as 500MB; {MEMORY} without it.",
         Flag(panel=RUN),
     ),
     Option(
         "max-shard-size",
         ("max_shard_size",),
         str,
-        "Bytes of a file of weights at most (default 5GB).",
+        f"Bytes of a file of weights at most; {SHARD} without it.",
         Flag(panel=RUN),
     ),
 )
@@ -110,9 +111,9 @@ def is_wanted(arguments: Sequence[str]) -> bool:
         return True
     for argument in arguments:
         if argument.endswith(YAML) and not argument.startswith("-"):
-            try:
-                text = Path(argument).expanduser().read_text(encoding="utf-8")
-            except (OSError, ValueError):
+            try:  # what cannot be read is told where recipes are read
+                text = text_of_file(Path(argument).expanduser(), argument)
+            except RecipeError:
                 return False
             return is_merge_document(text)
     return False
@@ -190,18 +191,7 @@ def _documents(
     models = [str(model) for model in plain["models"]]
     files = [model for model in models if model.endswith(YAML)]
     if files:
-        if len(models) > 1:
-            raise RecipeError(
-                f"A document says everything, so {files[0]} stands alone; leave the other models"
-                " out."
-            )
-        known = {option.keys: option for option in options()}
-        for keys in values:
-            if keys[0] not in BESIDE and known[keys].flag.panel != RUN:
-                raise RecipeError(
-                    f"A document says everything, so it takes no --{known[keys].name}; edit a copy"
-                    " of it."
-                )
+        _check_alone(files[0], models, values)
         return read_documents(files[0], bool(plain.get("as_mergekit")))
     if "as_mergekit" in plain:
         raise RecipeError("--as-mergekit is a way to read a document; give one, or leave it out.")
@@ -224,6 +214,21 @@ def _documents(
         chat_template=plain.get("chat_template"),
     )
     return (document,)
+
+
+def _check_alone(file: str, models: Sequence[str], values: Mapping[tuple[str, ...], Any]) -> None:
+    """Refuse a document beside models, and beside options of what it says itself."""
+    if len(models) > 1:
+        raise RecipeError(
+            f"A document says everything, so {file} stands alone; leave the other models out."
+        )
+    known = {option.keys: option for option in options()}
+    for keys in values:
+        if keys[0] not in BESIDE and known[keys].flag.panel != RUN:
+            raise RecipeError(
+                f"A document says everything, so it takes no --{known[keys].name}; edit a copy of"
+                " it."
+            )
 
 
 def _tell(made: MergedCheckpoint) -> None:

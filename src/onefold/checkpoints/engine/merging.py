@@ -20,7 +20,7 @@ from onefold.checkpoints.engine.estimate import estimate
 from onefold.checkpoints.engine.journal import Journal
 from onefold.checkpoints.engine.planning import Plan, plan_merge
 from onefold.checkpoints.engine.result import MergedCheckpoint
-from onefold.checkpoints.engine.sizes import bytes_of, shown_bytes
+from onefold.checkpoints.engine.sizes import MEMORY, SHARD, bytes_of, shown_bytes
 from onefold.checkpoints.engine.templates import asked_template, write_template
 from onefold.checkpoints.engine.tokenizers import tokens_of
 from onefold.checkpoints.engine.vocabularies import asked_vocabulary
@@ -67,8 +67,8 @@ def merge_checkpoints(
     download: bool = False,
     dry_run: bool = False,
     threads: int | None = None,
-    max_memory: int | str = "1GB",
-    max_shard_size: int | str = "5GB",
+    max_memory: int | str = MEMORY,
+    max_shard_size: int | str = SHARD,
     force: bool = False,
 ) -> MergedCheckpoint:
     """Merge checkpoints of one architecture, tensor by tensor, from files into a folder.

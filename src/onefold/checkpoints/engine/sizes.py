@@ -6,6 +6,7 @@ import re
 
 from onefold.errors import SettingError
 
+MEMORY, SHARD = "1GB", "5GB"  # of tensors in work, and of a file of weights, by default
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 BINARY = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?|)B?\s*", re.IGNORECASE)
