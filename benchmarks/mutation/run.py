@@ -110,7 +110,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "explore/persistent/penalty.py": ("explore/persistent/test_penalty.py",),
     "symmetry/maps.py": ("symmetry/test_maps.py",),
     "symmetry/action.py": ("symmetry/test_action_by_hand.py",),
-    "measure/calibration.py": ("measure/test_calibration.py",),
+    "tasks/calibration.py": ("tasks/test_calibration.py",),
     "measure/scores.py": ("measure/test_scores.py",),
     "batchnorm.py": ("test_batchnorm.py",),
     "fold/repair.py": ("fold/test_repair.py",),
