@@ -15,7 +15,7 @@ from onefold.batches import Batch
 from onefold.errors import DataError, SettingError
 from onefold.inference import ANY
 from onefold.measure import evaluate
-from onefold.tasks import Bins, tasks
+from onefold.tasks import Bins, Classification, tasks
 from onefold.tasks.base import Rows, joined
 from onefold.tasks.means import mean_of_binary, mean_of_classes, plain_mean
 
@@ -165,3 +165,26 @@ def test_nothing_is_joined_to_nothing() -> None:
 def test_labels_are_needed() -> None:
     with pytest.raises(DataError, match="labels"):
         evaluate(Known(), [noise(3, 2)], task="regression")
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_the_mean_loss_is_the_mean_of_the_losses(name: str) -> None:
+    task = tasks.get(name)()
+    values = torch.randn(12, 3, dtype=torch.float64)
+    targets = torch.rand(12, 3).double().round()
+    if task.classes:
+        targets = torch.randint(3, (12,))
+    if name == "binary":
+        values, targets = values[:, :1], targets[:, :1]
+    mean = task.mean_loss(values, targets)
+    torch.testing.assert_close(mean, task.losses(values, targets).mean())
+
+
+def test_a_subclass_with_losses_of_its_own_has_their_mean() -> None:
+    class Halved(Classification):
+        def losses(self, values: Tensor, targets: Tensor) -> Tensor:
+            return super().losses(values, targets) / 2
+
+    values, targets = torch.randn(9, 4), torch.randint(4, (9,))
+    plain = Classification().mean_loss(values, targets)
+    torch.testing.assert_close(Halved().mean_loss(values, targets), plain / 2)

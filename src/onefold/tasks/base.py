@@ -270,6 +270,10 @@ class Task(ABC):
     def losses(self, values: Tensor, targets: Tensor) -> Tensor:
         """The loss (r,) of rows (r, D), which can be differentiated."""
 
+    def mean_loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """The mean of `losses` (scalar); a task may compute it at once."""
+        return self.losses(values, targets).mean()
+
     @abstractmethod
     def mean(self, values: Sequence[Tensor], kind: EnsembleMean) -> Tensor:
         """What the ensemble answers, of values (..., D) of its members; one of `means`."""

@@ -55,6 +55,12 @@ class OfClasses(Task):
             values, targets.to(_kind(targets, values)), reduction="none"
         )
 
+    def mean_loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """The mean cross-entropy, in nats; the mean of a subclass' own losses, if it has some."""
+        if type(self).losses is not OfClasses.losses:
+            return super().mean_loss(values, targets)
+        return functional.cross_entropy(values, targets.to(_kind(targets, values)))
+
     def mean(self, values: Sequence[Tensor], kind: EnsembleMean) -> Tensor:
         """Log-probabilities of the mean probabilities, or the mean of logits."""
         return mean_of_classes(values) if kind == "probabilities" else plain_mean(values)

@@ -128,8 +128,7 @@ class Reading:
 
 def row_losses(task: Task, rows: Rows) -> Tensor:
     """The loss of every row (r,) in float32 or more, which can be differentiated."""
-    values = rows.values.float() if rows.values.element_size() < 4 else rows.values
-    return task.losses(values, rows.targets)
+    return task.losses(_wide(rows.values), rows.targets)
 
 
 def mean_loss(task: Task, rows: Rows) -> Tensor:
@@ -137,8 +136,13 @@ def mean_loss(task: Task, rows: Rows) -> Tensor:
 
     It is 0 where no label counts, as in a batch of padding alone.
     """
-    losses = row_losses(task, rows)
-    return losses.mean() if len(losses) else rows.values.sum() * 0.0
+    if not len(rows.values):
+        return rows.values.sum() * 0.0
+    return task.mean_loss(_wide(rows.values), rows.targets)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.float() if values.element_size() < 4 else values
 
 
 def in_nats(task: Task) -> bool:
