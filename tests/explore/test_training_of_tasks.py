@@ -110,18 +110,21 @@ def test_predictions_that_repel_are_those_of_the_task() -> None:
     torch.testing.assert_close(found.sum(1), torch.ones(2, 8, 8))
 
 
-def test_rounds_of_numbers_answer_by_the_mean_of_outputs() -> None:
-    torch.manual_seed(0)
-    network = CASES["regression"].build()
-    run = onefold.PersistentTraining(network, 4, task="regression")
-    run.record(0.0)
+@pytest.mark.parametrize(("task", "mean"), [("binary", "probabilities"), ("regression", "outputs")])
+def test_rounds_answer_by_the_mean_of_their_task(task: str, mean: str) -> None:
+    network = CASES[task].build()
+    run = onefold.PersistentTraining(network, 4, task=task)
+    run.record(1.0)
     run.restart()
     with torch.no_grad():
         network.head.bias.add_(1.0)  # type: ignore[union-attr,operator]
-    run.record(1.0)
-    x = torch.randn(4, 6)
-    wanted = (run.network(0)(x) + run.network(1)(x)) / 2
-    torch.testing.assert_close(run.ensemble()(x), wanted)
+    run.record(0.5)
+    x = torch.randn(5, 6)
+    together = run.ensemble()
+    assert together.mean == mean
+    first, second = (run.network(k)(x) for k in range(2))
+    wanted = tasks.get(task)().mean([first, second], mean)
+    torch.testing.assert_close(together(x), wanted)
 
 
 @pytest.mark.parametrize(

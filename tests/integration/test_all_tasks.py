@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from task_networks import EXAMPLES, trained
+from task_cases import CASES, task_members
 from torch import Tensor, nn
 
 import onefold
@@ -17,18 +17,16 @@ from onefold.fold.average import folds
 from onefold.tasks import tasks
 
 TASKS = tasks.names()
-BUILT_IN = sorted(EXAMPLES)
+BUILT_IN = sorted(CASES)
 
 
-@functools.cache
-def pair(task: str) -> tuple[nn.Module, nn.Module]:
-    return trained(task, 0), trained(task, 1)
+def pair(task: str) -> list[nn.Module]:
+    return task_members(task)
 
 
 @functools.cache
 def data(task: str) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
-    example = EXAMPLES[task]
-    return example.batches(0), example.batches(7, 3)
+    return CASES[task].data(160, seed=0, size=32), CASES[task].data(96, seed=7, size=32)
 
 
 def test_there_is_an_example_of_every_task() -> None:
@@ -146,9 +144,9 @@ def test_reports(task: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", BUILT_IN)
 def test_subspaces_and_persistent_rounds(task: str) -> None:
     train, test = data(task)
-    space = onefold.Subspace(EXAMPLES[task].make(), vertices=2, seed=0)
+    space = onefold.Subspace(CASES[task].build(), vertices=2, seed=0)
     assert math.isfinite(onefold.evaluate(space.midpoint(data=train), test, task=task).loss)
-    network = EXAMPLES[task].make()
+    network = CASES[task].build()
     run = onefold.PersistentTraining(
         network, 2, kernel="function", reference=train[0], task=task, seed=0
     )

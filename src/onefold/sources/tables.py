@@ -19,7 +19,7 @@ from onefold.sources.held_out import check_share, cut, split_rows
 from onefold.sources.label_columns import USUAL, LabelColumn, one_column, several_columns
 from onefold.sources.names import check_options
 from onefold.sources.number_columns import InputColumns, input_matrix
-from onefold.sources.split_files import SplitFiles, check_place, split_files
+from onefold.sources.split_files import check_place, other_file, split_files
 from onefold.sources.table_formats import Form, open_table
 from onefold.sources.text_columns import columns_in
 
@@ -66,7 +66,7 @@ def tables(request: Request) -> Arrays:
         SettingError: an option is unknown or impossible.
     """
     form = checked(request)
-    found = _files(request)
+    found = split_files(request)
     names = open_table((found.training or found.files)[0], form, form.header is not False).names
     labels = _labels(request, names, found.files[0])
     inputs = _inputs(request, names, labels, found.files[0])
@@ -123,37 +123,10 @@ def checked(request: Request) -> Form:
                 f"The option '{option}' of '{name.text}' must be true or false, not"
                 f" {name.options[option]!r}."
             )
-    both = [option for option in ("train", "test") if option in name.options]
-    for option in (*both, *(["test_share"] if "test_share" in name.options else [])):
-        if both and option != both[0]:
-            raise SettingError(
-                f"The options {both[0]} and {option} of '{name.text}' do not go together, as the"
-                " file after the colon is one of the splits; leave one out."
-            )
     form = form_of(name)
-    if both and check_place(request).is_dir():
-        raise SettingError(
-            f"The option {both[0]} of '{name.text}' needs a file after the colon, not a folder;"
-            " name the file of the other split there."
-        )
-    _files(request) if both else check_place(request)
+    check_place(request)
+    other_file(request)
     return form
-
-
-def _files(request: Request) -> SplitFiles:
-    """The files of the split and of the training split."""
-    options = request.name.options
-    both = [option for option in ("train", "test") if option in options]
-    if not both:
-        return split_files(request)
-    place, other = check_place(request), Path(str(options[both[0]])).expanduser()
-    other = next((one for one in (place.parent / other, other) if one.is_file()), other)
-    if not other.is_file():
-        raise DataError(f"The file {other} of '{request.name.text}' does not exist; check it.")
-    training, test = (place, other) if both == ["test"] else (other, place)
-    if request.split == "train":
-        return SplitFiles((training,), (), True)
-    return SplitFiles((test,), (training,), True)
 
 
 def _training(request: Request, whole: bool, everything: Columns) -> Columns | None:

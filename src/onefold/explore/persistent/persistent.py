@@ -303,19 +303,15 @@ class PersistentTraining:
 
         Args:
             ensemble: "probabilities", "logits", "outputs" or a pool (see `onefold.Ensemble`). None:
-                the mean of probabilities, or of outputs if a task without classes was named.
+                the task's own mean.
 
         Raises:
             PersistentError: as `best`.
             SettingError: there is no such ensemble.
         """
         self._check_any("ensemble")
-        named = self._scoring.named
-        if ensemble is None:
-            ensemble = "probabilities" if named is None or named.classes else "outputs"
-        return Ensemble(
-            [self.network(solution.round) for solution in self._store.all], ensemble, self._output
-        )
+        networks = [self.network(solution.round) for solution in self._store.all]
+        return Ensemble(networks, ensemble, self._output, self._scoring.task)
 
     def state_dict(self) -> dict[str, Any]:
         """The state on which all further rounds depend, but for the network itself.
