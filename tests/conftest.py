@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -29,6 +29,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(here).parts[0] in SLOW_FOLDERS:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_names_leave() -> Iterator[None]:
+    """What the tests of a file register leaves with them, so that no other file meets its names."""
+    from onefold.registry import FAMILIES
+
+    before = {kind: set(family.names()) for kind, family in FAMILIES.items()}
+    yield
+    for kind, family in FAMILIES.items():
+        for entry in list(family):
+            module = getattr(entry.value, "__module__", "")
+            if entry.name not in before.get(kind, set()) and not module.startswith("onefold."):
+                family.unregister(entry.name)
 
 
 @pytest.fixture

@@ -23,12 +23,7 @@ PAGE = "guides/own_methods.md"
 
 @pytest.fixture(autouse=True)
 def nothing_stays() -> Iterator[None]:
-    _clear()  # files of users in other tests register such names, too
     yield
-    _clear()
-
-
-def _clear() -> None:
     folds.unregister("median", "leaning")
     feature_matchers.unregister("by_size")
     data_sources.unregister("waves")
