@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from onefold.errors import OutputError
-from onefold.weights.atomic import explain, sync
+from onefold.weights.atomic import atomic_write, explain, sync
 from onefold.weights.placing import discard
 
 PLAN, DONE, LOCK = "merge.plan", "merge.done", "merge.lock"
@@ -72,6 +72,13 @@ class Journal:
             if self.durable:
                 os.fsync(stream.fileno())
         self.done.add(file)
+
+    def forget(self, file: str) -> None:
+        """Strike out a file that turned out to be damaged, so that it is written again."""
+        self.done.discard(file)
+        (self.folder / file).unlink(missing_ok=True)
+        lines = "".join(json.dumps(one) + "\n" for one in sorted(self.done))
+        atomic_write(self.folder / DONE, lines, force=True)
 
     def remove(self) -> None:
         """Remove the journal; what is left is the output."""

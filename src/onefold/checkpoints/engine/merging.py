@@ -182,6 +182,7 @@ def _merge(
             write_beside(plan, report, journal.folder, located, tokenizer, results)
             if template is not None:
                 write_template(template, journal.folder)
+            _check_written(plan, journal, settings)
             _place(journal, target, out, settings)
         except OSError as error:
             raise explain(error, out) from error
@@ -220,6 +221,20 @@ def _write_weights(plan: Plan, journal: Journal, settings: Settings) -> None:
             run_shard(shard, plan.jobs, path, inputs, settings.threads, gate, told)
             journal.finished(shard.file)
             settings.told(shard.file)
+
+
+def _check_written(plan: Plan, journal: Journal, settings: Settings) -> None:
+    """Read a sample of the files back; one that is damaged is struck out of the journal."""
+    from onefold.checkpoints.engine.checking import DamagedFileError, check_written
+    from onefold.checkpoints.engine.inputs import Inputs
+    from onefold.checkpoints.engine.running import one_thread_each
+
+    with one_thread_each():
+        try:
+            check_written(plan, journal.folder, Inputs(), settings.memory)
+        except DamagedFileError as error:
+            journal.forget(error.file)
+            raise
 
 
 class _Counter:

@@ -74,10 +74,14 @@ class Work:
         begin: its first byte in its file.
         inputs: the files of the models.
         gate: bounds the memory.
+        known: the inputs are known to be finite.
     """
 
-    def __init__(self, job: Job, begin: int, inputs: Inputs, gate: Gate) -> None:
+    def __init__(
+        self, job: Job, begin: int, inputs: Inputs, gate: Gate, known: bool = False
+    ) -> None:
         self.job, self.begin, self.inputs, self.gate = job, begin, inputs, gate
+        self.known = known
         self._lock = threading.Lock()
         self._prepared: Prepared | None = None
         self.ranges = self._ranges()
@@ -115,14 +119,21 @@ class Work:
         """One range is done; after the last one the memory is given back."""
         with self._lock:
             self._left -= 1
-            if self._left == 0 and self._prepared is not None:
+            last = self._left == 0
+        if last:
+            self.forget()
+
+    def forget(self) -> None:
+        """Give the memory back."""
+        with self._lock:
+            if self._prepared is not None:
                 self._prepared = None
                 self.gate.leave(self.job.working_bytes)
 
     def _prepare(self) -> Prepared:
         job = self.job
         assert job.method is not None
-        if name_of(type(job.method)) not in SHOWN_IN_RESULT:
+        if not self.known and name_of(type(job.method)) not in SHOWN_IN_RESULT:
             for held in job.inputs:
                 check_input(held, self.inputs.tensor(held))
         if job.vocabulary is None:
@@ -219,6 +230,24 @@ def run_shard(
                 one.result()
     finally:
         os.close(descriptor)
+
+
+def computed(work: Work, start: int, stop: int) -> Tensor:
+    """The elements of a tensor from a multiple of its step on, as they are written.
+
+    Args:
+        work: the tensor.
+        start: the first element.
+        stop: behind the last element.
+
+    Returns:
+        (stop - start,) in the dtype of the result.
+    """
+    out = torch.empty(stop - start, dtype=getattr(torch, work.job.dtype))
+    if work.job.method is None:
+        return out.copy_(work.copied()[start:stop])
+    _apply(work.job, work.prepared(), start, stop, out)
+    return out
 
 
 @contextlib.contextmanager

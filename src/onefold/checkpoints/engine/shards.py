@@ -69,7 +69,12 @@ def index_of(shards: Sequence[Shard], jobs: Sequence[Job], stem: str) -> tuple[s
     weight_map = {jobs[n].name: shard.file for shard in shards for n, _ in shard.places}
     total = sum(job.nbytes for job in jobs)
     content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    return f"{stem}.safetensors.index.json", json.dumps(content, indent=2) + "\n"
+    return index_name(stem), json.dumps(content, indent=2) + "\n"
+
+
+def index_name(stem: str) -> str:
+    """The name of the index of files whose names begin with `stem`."""
+    return f"{stem}.safetensors.index.json"
 
 
 def _shard(
