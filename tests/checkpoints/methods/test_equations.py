@@ -103,3 +103,17 @@ def test_small_changes_have_equal_weights_in_sce():
     base, models = related(3, scale=1e-5)
     told = expected("sce", [m.double() for m in models], base.double(), [{}] * 3, {})
     assert torch.allclose(merged("sce", models, base).double(), told, atol=1e-7)
+
+
+def test_sce_counts_a_share_as_its_decimals_say():
+    base = torch.zeros(1440)
+    first, second = torch.arange(1.0, 1441.0), torch.zeros(1440)
+    assert int(0.7 * 1440) == 1007  # 0.7 is a little less than seven tenths
+    found = merged("sce", [first, second], base, None, {"select_topk": 0.7})
+    assert torch.count_nonzero(found) == 1008
+
+
+def test_a_tensor_that_no_model_changed_stays_in_multislerp():
+    base, _ = related(1)
+    found = merged("multislerp", [base.clone() for _ in range(3)], base)
+    assert torch.equal(found, base)

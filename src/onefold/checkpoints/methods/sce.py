@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from onefold.checkpoints.methods.base import Method, Prepared, TensorInputs, methods
 from onefold.checkpoints.methods.election import elect
-from onefold.checkpoints.methods.lazily import torch
+from onefold.checkpoints.methods.lazily import np, torch
 from onefold.checkpoints.methods.parameters import setting
 from onefold.checkpoints.methods.products import blocks, total
 from onefold.checkpoints.methods.ranking import ranking_bytes
@@ -69,7 +69,8 @@ class Sce(Method):
             int(torch.count_nonzero(variances(start, stop).to(dtype)))
             for start, stop in blocks(inputs.numel)
         )
-        kept = int(varying * self.select_topk)
+        # In float32, as in mergekit: 0.7 of 1440 is 1008 there, and 1007.99 in float64.
+        kept = min(varying, int(np.float32(varying) * np.float32(self.select_topk)))
         if kept == 0:
             return Edge(NONE, NONE)
         return edges(variances, inputs.numel, [inputs.numel - kept], dtype, True)[0]

@@ -15,6 +15,8 @@ Multi-SLERP: one such step, with weights, from the normalised weighted mean m of
 the factor O_i / sin(O_i) the step is zero there, since sum_i w_i u_i is a multiple of m:
 
     merged = m * sum_i w_i |v_i|        v_i = theta_i, or theta_i - theta_0 with a base
+
+Where all v_i are 0 the length is 0 as well, and no direction is needed.
 """
 
 from __future__ import annotations
@@ -83,6 +85,8 @@ class MultiSlerp(SphereMethod):
         if self.normalize_weights:
             weights = weights / weights.sum()
         norms = torch.diagonal(gram).sqrt()
+        if not norms.any():  # a tensor that no model changed
+            return [0.0] * count
         factors = weights / (norms + self.eps).clamp(min=1e-300)
         length = float((factors @ gram @ factors).clamp(min=0).sqrt())
         if length < self.eps or length == 0:
