@@ -236,7 +236,7 @@ def _tell(made: MergedCheckpoint) -> None:
     for before in made.before:
         _tell(before)
     for sentence in made.notes:
-        if sentence in made.document.ignored:
+        if sentence in made.document.ignored or sentence in made.warned:
             warn(sentence)
         else:
             note(sentence)

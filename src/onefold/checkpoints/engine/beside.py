@@ -53,6 +53,7 @@ def write_beside(
     texts["mergekit_config.yml"] = mergekit_yaml(document, results)
     record = record_of(document, located)
     record |= {"version": __version__, "donor": report.donor, "decided": list(report.notes)}
+    record |= {"task_vectors": dict(report.task_vectors)}
     copies = [job.name for job in plan.jobs if job.method is None]
     record |= {"copied_files": copied, "copied_tensors": copies}
     texts[RECORD] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"

@@ -18,6 +18,7 @@ from onefold.checkpoints.engine.beside import tokenizer_folder, write_beside
 from onefold.checkpoints.engine.companions import check_layers
 from onefold.checkpoints.engine.estimate import estimate
 from onefold.checkpoints.engine.journal import Journal
+from onefold.checkpoints.engine.origin import UnrelatedBase, origins_of
 from onefold.checkpoints.engine.planning import Plan, plan_merge
 from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.sizes import MEMORY, SHARD, bytes_of, shown_bytes
@@ -25,7 +26,7 @@ from onefold.checkpoints.engine.templates import asked_template, write_template
 from onefold.checkpoints.engine.tokenizers import tokens_of
 from onefold.checkpoints.engine.vocabularies import asked_vocabulary
 from onefold.checkpoints.layouts import read_layout
-from onefold.errors import OutputError, SettingError, shown
+from onefold.errors import OutputError, SettingError, shown, warn
 from onefold.progress import bar
 from onefold.weights.atomic import check_output, exchange, explain, sync
 from onefold.weights.paths import check_apart
@@ -157,6 +158,7 @@ def _merge(
     vocabulary, notes = asked_vocabulary(document, layouts, folders, tokens)
     plan = plan_merge(document, layouts, settings.shard, vocabulary)
     check_layers(layouts[plan.donor], plan.layers)
+    origins = origins_of(plan.jobs)
     known = tokens[plan.donor]
     template, told = asked_template(document, folders, known.numbers if known else {})
     report = MergedCheckpoint(
@@ -168,9 +170,13 @@ def _merge(
         donor=str(plan.donor),
         files=tuple(shard.file for shard in plan.shards),
         estimate=estimate(plan, settings.threads, settings.memory),
-        notes=(*plan.notes, *notes, *told),
+        notes=(*origins.notes(), *plan.notes, *notes, *told),
+        warned=origins.warned,
+        task_vectors=origins.lengths,
         before=before,
     )
+    for sentence in report.warned:
+        warn(UnrelatedBase(sentence))
     if dry_run:
         return report
     with Journal(target, fingerprint(plan), settings.durable) as journal:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onefold.checkpoints.document import Document
@@ -24,6 +25,9 @@ class MergedCheckpoint:
         estimate: bytes, memory and the least time.
         seconds: how long it took.
         notes: one sentence for each thing that was decided and may surprise.
+        warned: those of the notes that cast doubt on the merge.
+        task_vectors: model -> the length of its task vector over that of its base's weights, told
+            from a sample; empty without a base.
         resumed: number of files of weights that an earlier run had finished.
         before: the results of the documents that this one refers to.
     """
@@ -38,6 +42,8 @@ class MergedCheckpoint:
     estimate: Estimate
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+    task_vectors: Mapping[str, float] = field(default_factory=dict)
     resumed: int = 0
     before: tuple[MergedCheckpoint, ...] = ()
 
