@@ -83,9 +83,16 @@ def test_missing_file_folder_and_nothing(tmp_path: Path) -> None:
         onefold.load(tmp_path / "absent.pt")
     with pytest.raises(WeightsError, match="No checkpoint"):
         onefold.load([])
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"is a folder.*model\.safetensors"):
+    with pytest.raises(WeightsError, match=r"holds no weights"):
         onefold.load(tmp_path)
+    for name in ("a.safetensors", "b.safetensors"):
+        onefold.save({name: torch.ones(2)}, tmp_path / name)
+    with pytest.raises(WeightsError, match=r"several files of weights .* name one of them"):
+        onefold.load(tmp_path)
+    (tmp_path / "a.safetensors").unlink()
+    assert set(onefold.load(tmp_path)) == {"b.safetensors"}
+    with pytest.raises(WeightsError, match="is a folder and no shard"):
+        onefold.load([tmp_path, tmp_path / "b.safetensors"])
     (tmp_path / "text.pt").write_text("hello, this is text")
     with pytest.raises(WeightsError, match="neither a safetensors nor a torch file"):
         onefold.load(tmp_path / "text.pt")

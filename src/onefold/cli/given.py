@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from onefold.documents.options import Option, needed
+from onefold.documents.part import told_by
 from onefold.errors import RecipeError
 
 YAML = (".yaml", ".yml")
@@ -30,8 +31,12 @@ def recipe_file(content: dict[str, Any]) -> str | None:
 def check_needed(options: list[Option], content: dict[str, Any], noun: str, command: str) -> None:
     """Check that nothing is left out that the document of the options cannot do without.
 
+    Members that are folders of `save_pretrained` tell the network.
+
     Raises:
         RecipeError: an option is.
     """
-    if lacking := needed(options, content):
+    told = told_by(content.get("members")) is not None
+    lacking = [one for one in needed(options, content) if one.keys != ("model",) or not told]
+    if lacking:
         raise RecipeError(f"The {noun} needs --{lacking[0].name}; see `onefold {command} --help`.")

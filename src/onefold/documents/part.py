@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -12,6 +14,7 @@ from onefold.documents.problems import check_values
 from onefold.errors import RecipeError
 from onefold.patterns import as_list
 from onefold.weights.checksums import checksum, short
+from onefold.weights.folders import all_pretrained
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,20 @@ class Flag:
     hidden: bool = False
     always: bool = False
     needed: bool = False
+
+
+def told_by(members: object, base: str | Path = ".") -> str | None:
+    """The member that tells the network: the first one, if all are folders of `save_pretrained`.
+
+    Args:
+        members: what a document has under `members`, unchecked.
+        base: the folder that paths are relative to.
+    """
+    listed = members if isinstance(members, list | tuple) else ()
+    paths = [one.get("path") if isinstance(one, Mapping) else one for one in listed]
+    named = [path for path in paths if isinstance(path, str)]
+    whole = [os.path.join(base, os.path.expanduser(path)) for path in named]
+    return named[0] if len(named) == len(listed) and all_pretrained(whole) else None
 
 
 class Part(BaseModel):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from torch import nn
 
@@ -19,6 +18,7 @@ from onefold.fold.soft.saved import KEY as MIXTURE
 from onefold.fold.soft.saved import rebuild as rebuild_mixture
 from onefold.processes import check_device
 from onefold.sources import DiskMembers, build_model
+from onefold.sources.pretrained_folders import differences
 from onefold.weights import (
     Selection,
     check_all_tensors,
@@ -29,6 +29,7 @@ from onefold.weights import (
     read,
     repeated,
 )
+from onefold.weights.files import with_shards
 
 EVERYTHING = Selection()
 ON_DISK = 4 * 2**30  # bytes of files: members that have more together stay on disk
@@ -85,7 +86,7 @@ def load_networks(
         load_into(network, found.tensors, path)
         networks.append(network.to(target).eval())
         notes += [Note(f"{path}: {text}") for text in found.notes]
-    return networks, notes + repeated(networks)
+    return networks, [*notes, *differences(paths), *repeated(networks)]
 
 
 def load_members(
@@ -106,7 +107,7 @@ def load_members(
         selection: as there.
     """
     if on_disk is None:
-        files = [Path(path) for path in paths]
+        files = [file for path in paths for file in with_shards(path)]
         on_disk = sum(file.stat().st_size for file in files if file.is_file()) > ON_DISK
     if not on_disk:
         return load_networks(model, paths, device, selection=selection)
@@ -114,7 +115,8 @@ def load_members(
     found = DiskMembers(model, paths, device=check_device(device), **part)
     for path, metadata in zip(paths, found.metadata, strict=True):
         _refuse_several(path, metadata)
-    return found, [text if text in found.repeated else Note(text) for text in found.notes]
+    told: list[str] = [text if text in found.repeated else Note(text) for text in found.notes]
+    return found, [*told, *found.differences]
 
 
 def _network(model: str, metadata: Mapping[str, str], path: str) -> nn.Module:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from onefold.documents.part import InputFile, Part
+from onefold.documents.part import InputFile, Part, told_by
 from onefold.documents.problems import Source
 from onefold.documents.reading import checked, read_yaml
 from onefold.documents.texts import with_texts
@@ -15,6 +15,7 @@ from onefold.documents.yaml_text import text_from
 from onefold.errors import RecipeError
 from onefold.recipe.document import DataPart, Document, Request
 from onefold.recipe.named_files import check_below
+from onefold.sources.models import folder_as_name
 from onefold.sources.names import in_name
 from onefold.sources.trust import check_trusted, python_files
 from onefold.sources.user_code import run_file
@@ -91,7 +92,22 @@ def check_as(
         SettingError: a file under `use` is missing or fails.
     """
     load_used(content, source, folder)
-    return absolute(checked(kind, content, source), folder)
+    return absolute(checked(kind, _with_model(content, folder), source), folder)
+
+
+def _with_model(content: object, folder: str | Path | None) -> object:
+    """The content with the name of the network that members which are folders tell.
+
+    A folder that is named as the network gets its source.
+    """
+    if not isinstance(content, Mapping):
+        return content
+    base, model = Path(folder or ".").resolve(), content.get("model")
+    if isinstance(model, str):
+        return {**content, "model": folder_as_name(model, base)}
+    if model is None and (first := told_by(content.get("members"), base)) is not None:
+        return {**content, "model": f"hf:{first}"}
+    return content
 
 
 def load_used(content: object, source: str | Source, folder: str | Path | None = None) -> None:

@@ -28,6 +28,7 @@ from onefold.recipe.named_files import inputs_of
 from onefold.recipe.outputs import Outcome, check_outputs, write
 from onefold.report import Report
 from onefold.sources import check_source, resolve_model
+from onefold.sources.pretrained_folders import check_alike, model_of
 
 D = TypeVar("D", bound=Document)
 J = TypeVar("J", bound=Job)
@@ -236,10 +237,14 @@ def check_sources(recipe: Request) -> None:
     """Raises an error where the network, the files or the data that are named do not exist.
 
     Raises:
-        SettingError: a name is unknown. DataError: a folder of data does not exist. WeightsError: a
+        SettingError: a name is unknown. MembersError: members that are folders are of different
+            architectures. DataError: a folder of data does not exist. WeightsError: a
             member does not exist.
     """
     resolve_model(recipe.model)
+    paths = [member.path for member in getattr(recipe, "members", ())]
+    if recipe.model == model_of(paths):
+        check_alike(paths)
     for member in getattr(recipe, "members", ()):
         try:
             os.stat(member.path)

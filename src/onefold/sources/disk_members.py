@@ -19,6 +19,7 @@ from onefold.errors import MembersError, WeightsError
 from onefold.patterns import Patterns
 from onefold.sources.members import Members
 from onefold.sources.models import resolve_model
+from onefold.sources.pretrained_folders import differences, told_model
 from onefold.weights import (
     Selection,
     check_all_tensors,
@@ -42,7 +43,8 @@ class DiskMembers(Members):
     to check that all weights are finite and fit the network.
 
     Args:
-        build: makes the network, or its name as in `onefold.sources.resolve_model`.
+        build: makes the network, or its name as in `onefold.sources.resolve_model`; None: the
+            members are folders of `save_pretrained`, which tell it.
         paths: a checkpoint for each member, as `onefold.load` takes it. Leave the files alone while
             this is in use.
         device: the device of the networks.
@@ -57,9 +59,12 @@ class DiskMembers(Members):
         paths: the checkpoints, as given.
         metadata: the free-text entries of every checkpoint.
         notes: the steps to the weights, and `repeated`, one sentence each.
+        differences: what configs of folders of `save_pretrained` say otherwise than the first one,
+            one sentence each.
 
     Raises:
-        MembersError: there is no checkpoint, or they are of different architectures.
+        MembersError: there is no checkpoint, no network is named and the members tell none, or they
+            are of different architectures.
         WeightsError: a file is missing, damaged, unsafe, quantised, not finite, or does not fit the
             network.
         SettingError: the name of the network is unknown.
@@ -67,7 +72,7 @@ class DiskMembers(Members):
 
     def __init__(
         self,
-        build: str | Callable[[], nn.Module],
+        build: str | Callable[[], nn.Module] | None,
         paths: Sequence[PathLike | Sequence[PathLike]],
         *,
         device: torch.device | str = "cpu",
@@ -82,6 +87,8 @@ class DiskMembers(Members):
                 "Members on disk need a list of checkpoints, one for each; give at least one path."
             )
         self.paths = tuple(paths)
+        if build is None:
+            build = told_model(self.paths)
         self._build = resolve_model(build) if isinstance(build, str) else build
         self._device = torch.device(device)
         self._alive: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
@@ -95,24 +102,25 @@ class DiskMembers(Members):
         states: list[Mapping[str, torch.Tensor]] = []
         first = read(self.paths[0], check_finite=False, selection=self._selection)
         for path in self.paths:
-            checkpoint = read(path, check_finite=check_finite, selection=self._selection)
-            name = str(checkpoint.paths[0])
+            stored = read(path, check_finite=check_finite, selection=self._selection)
+            name = str(stored.paths[0])
             try:
-                checkpoint = fitted(checkpoint, network)
+                checkpoint = fitted(stored, network)
             except WeightsError:
                 if path is not self.paths[0]:  # is it the first of another architecture?
-                    pair = [first.tensors, checkpoint.tensors]
+                    pair = [first.tensors, stored.tensors]
                     check_members(pair, [str(first.paths[0]), name])
                 raise
             check_state(checkpoint.tensors, name, network, check_finite=False)
             self._files.append(checkpoint.paths)
             self._stamps.append(_stamps(checkpoint))
             self.metadata += (checkpoint.metadata,)
-            states.append(checkpoint.tensors)
+            states.append((stored if checkpoint.converted else checkpoint).tensors)  # on disk
             self.notes += tuple(f"{name}: {note}" for note in checkpoint.notes)
         same = {k: (i, "hold the same weights") for i, k in twins(states)}
         self._repeated = tuple(told(same))
         self.notes += self._repeated
+        self.differences = tuple(differences(self.paths))
 
     @property
     def resident(self) -> bool:

@@ -6,6 +6,7 @@ A name is checked before anything slow begins.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -28,12 +29,28 @@ CURE = "; give arguments as ?name=value"
 DOCUMENTED = "look its names up in the package's documentation."
 
 
+def folder_as_name(text: str, base: str | Path = ".") -> str:
+    """The name of a model, with the source of networks of transformers before a plain folder.
+
+    Args:
+        text: a name, or a folder with or without options, as "FOLDER?task=features".
+        base: the folder that it is relative to.
+    """
+    bare = text.strip().partition("?")[0]
+    try:
+        known = bare in model_sources or not (Path(base) / Path(bare).expanduser()).is_dir()
+    except (OSError, RuntimeError, ValueError):  # no path at all, or an unknown ~user
+        known = True
+    return text if known or not bare else f"hf:{text.strip()}"
+
+
 def resolve_model(name: str, **options: Any) -> ModelFactory:
     """A function that builds the network called `name`, anew on every call.
 
     Args:
         name: "digits", "smallcnn", "resnet20", "vgg11", "file.py:factory", "timm:NAME",
-            "torchvision:NAME" or "hf:FOLDER", with options as in "vgg11?width=0.25".
+            "torchvision:NAME" or "hf:FOLDER", with options as in "vgg11?width=0.25". A folder
+            alone is one of transformers, as "hf:FOLDER".
         **options: keyword arguments of the network; they win over those in the name.
 
     Returns:
@@ -44,6 +61,7 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
         SettingError: the name or an option is unknown (with the nearest known name), or the package
             it needs is not installed.
     """
+    name = folder_as_name(name) if isinstance(name, str) else name
     parsed = parse(name, model_sources, options)
     build = model_sources.get(parsed.key)(parsed)
     check_arguments(build, parsed.options, parsed, CURE)

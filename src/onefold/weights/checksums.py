@@ -1,4 +1,4 @@
-"""Fingerprints (SHA-256) of a file's bytes and of a state dict's contents."""
+"""Fingerprints (SHA-256) of a file's bytes, of a folder, and of a state dict's contents."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onefold.errors import WeightsError
+from onefold.weights.files import files_of
+from onefold.weights.folders import CONFIG
 from onefold.weights.paths import check_ordinary
 
 if TYPE_CHECKING:
@@ -18,10 +21,16 @@ if TYPE_CHECKING:
 def checksum(path: str | os.PathLike[str]) -> str:
     """SHA-256 of the file at `path`, in hexadecimal.
 
+    That of a folder is over the names and checksums of its config and its files of weights.
+
     Raises:
         WeightsError: the file cannot be read.
     """
     digest = hashlib.sha256()
+    if os.path.isdir(path):
+        for read in sorted(_read_in(path)):
+            digest.update(f"{json.dumps(read.name)} {checksum(read)}\n".encode())
+        return digest.hexdigest()
     try:
         check_ordinary(path)
         with open(path, "rb") as file:
@@ -48,6 +57,12 @@ def state_checksum(state: Mapping[str, Tensor]) -> str:
         digest.update(len(head).to_bytes(8, "little") + head)
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _read_in(folder: str | os.PathLike[str]) -> list[Path]:
+    """The files of a folder that a network is read from."""
+    config = Path(folder) / CONFIG
+    return [*files_of(folder)[0], *([config] if config.is_file() else [])]
 
 
 def short(digest: str | None) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from onefold.errors import WeightsError
 from onefold.printable import printable
+from onefold.weights.folders import SHARD as SHARD
+from onefold.weights.folders import weights_in
 from onefold.weights.paths import check_ordinary
 
 PathLike = str | os.PathLike[str]
-SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
-SUFFIXES = (".safetensors", ".index.json", ".pt", ".pth", ".bin")  # named in the hint on a folder
 
 
 def files_of(
@@ -23,7 +22,8 @@ def files_of(
     """The files to read for a checkpoint.
 
     Args:
-        path: a file, an index file (*.index.json) of shards, or the sequence of all shards.
+        path: a file, an index file (*.index.json) of shards, a folder that holds either, or the
+            sequence of all shards.
 
     Returns:
         The files; for an index the file of each tensor, else None; notes, one sentence each.
@@ -36,6 +36,9 @@ def files_of(
     if not given:
         raise WeightsError("No checkpoint file was given; give at least one.")
     paths = [Path(one).expanduser() for one in given]
+    if len(paths) == 1 and paths[0].is_dir():
+        found = weights_in(paths[0])
+        paths = found if isinstance(found, list) else [found]
     for file in paths:
         _check_file(file)
     if len(paths) == 1 and paths[0].suffix == ".json":
@@ -77,9 +80,7 @@ def _check_file(path: Path, why: str = "") -> None:
         )
     try:
         if path.is_dir():
-            inside = sorted(file.name for file in path.iterdir() if file.name.endswith(SUFFIXES))
-            hint = f", for example {path / inside[0]}" if inside else ""
-            raise WeightsError(f"{named} is a folder; give the checkpoint file in it{hint}.")
+            raise WeightsError(f"{named} is a folder and no shard; give it alone.")
         if not path.exists():
             raise WeightsError(f"{named} does not exist; check the path.")
         check_ordinary(path)
@@ -113,7 +114,7 @@ def _read_index(path: Path) -> dict[str, Path]:
 
 
 def with_shards(path: PathLike) -> list[Path]:
-    """A file, and the shards that it names if it is an index that can be read."""
+    """A file or folder, and the files of weights that an index or a folder names."""
     try:
         return [Path(path), *files_of(path)[0]]
     except WeightsError:

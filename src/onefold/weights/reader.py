@@ -16,6 +16,7 @@ from onefold.weights.checks import check_fit, check_state, load_into, needed_nam
 from onefold.weights.files import PathLike, files_of, format_of
 from onefold.weights.lazy import LazyState
 from onefold.weights.naming import AVERAGED, change_of, names_for
+from onefold.weights.pretrained import state_by_class
 from onefold.weights.safetensors_state import check_listed, read_safetensors
 from onefold.weights.selection import Selection
 from onefold.weights.torch_state import read_torch_state
@@ -43,6 +44,9 @@ class Checkpoint:
         prefix: the beginning that was removed from every name, such as "module.", or "".
         metadata: the file's own free-text entries.
         notes: the steps to the state dict, one sentence each; empty for a plain state dict.
+        selection: the part of the files that was asked for.
+        converted: the class of a network has changed the tensors that its folder holds, and they
+            are in memory.
     """
 
     tensors: Mapping[str, Tensor]
@@ -52,6 +56,8 @@ class Checkpoint:
     prefix: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    selection: Selection = EVERYTHING
+    converted: bool = False
 
 
 def read(
@@ -63,8 +69,8 @@ def read(
     """Read the checkpoint at `path`, never running code from it.
 
     Args:
-        path: a safetensors or torch file, an index file (*.index.json) of shards, or the sequence
-            of all shards.
+        path: a safetensors or torch file, an index file (*.index.json) of shards, a folder of one
+            network (as `save_pretrained` of transformers writes it), or the sequence of all shards.
         check_finite: refuse NaN and infinity, which reads all values once.
         selection: the part of it to read.
 
@@ -101,11 +107,14 @@ def read(
     tensors, prefix = _without_prefix(tensors, notes)
     _check(tensors, paths, where, check_finite)
     prefix = (selection.prefix or "") + prefix
-    return Checkpoint(tensors, form, tuple(paths), entry, prefix, metadata, notes)
+    return Checkpoint(tensors, form, tuple(paths), entry, prefix, metadata, notes, selection)
 
 
 def fitted(checkpoint: Checkpoint, module: nn.Module, where: str | None = None) -> Checkpoint:
     """The checkpoint with its tensors under the names that the network has for them.
+
+    Where those of a folder of `save_pretrained` do not fit, the class of the network is asked, as
+    it may store a network otherwise than it is in memory.
 
     Args:
         checkpoint: what was read.
@@ -116,7 +125,18 @@ def fitted(checkpoint: Checkpoint, module: nn.Module, where: str | None = None) 
         WeightsError: the tensors do not fit the network, by name, shape or kind of dtype, or fit it
             in several ways.
     """
-    where = where or str(checkpoint.paths[0])
+    try:
+        return _by_names(checkpoint, module, where or str(checkpoint.paths[0]))
+    except WeightsError:
+        folder = checkpoint.paths[0].parent
+        state = state_by_class(folder, module, checkpoint.selection)
+        if not state:
+            raise
+        return replace(checkpoint, tensors=state, prefix="", converted=True)
+
+
+def _by_names(checkpoint: Checkpoint, module: nn.Module, where: str) -> Checkpoint:
+    """The checkpoint as its names fit those of the network; errors as `fitted`."""
     needed, known = needed_names(module), tensors_of(module)
     names = names_for(checkpoint.tensors, needed, known, where, type(module).__name__)
     prefix, told = change_of(names)
@@ -176,8 +196,9 @@ def load(
     `onefold.weights.read` also says what was done, and reads lazily.
 
     Args:
-        path: a safetensors or torch file, an index file (*.index.json) of shards, or the sequence
-            of all shards. No code in it is run.
+        path: a safetensors or torch file, an index file (*.index.json) of shards, a folder of one
+            network (as `save_pretrained` of transformers writes it), or the sequence of all shards.
+            No code in it is run.
         model: the network to fill. It is changed in place, as by its `load_state_dict`, and
             returned. Its names say which prefixes of the file are taken off.
         check_finite: refuse NaN and infinity, which reads all values once.

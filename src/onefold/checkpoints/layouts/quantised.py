@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onefold.errors import WeightsError
+from onefold.weights.folders import CURE
 
 MARKS = {
     ".qweight": "GPTQ or AWQ",
@@ -18,7 +19,6 @@ MARKS = {
     ".weight_scale_inv": "fp8",
     ".weight_scale": "fp8",
 }  # the end of a tensor's name -> the format that has such tensors
-CURE = "merge the model in float32, bfloat16 or float16, and quantise the result"
 
 
 def check_not_quantised(path: Path, names: Iterable[str], config: Mapping[str, Any]) -> None:

@@ -10,21 +10,13 @@ from typing import Any
 
 from onefold.checkpoints.layouts.dtypes import NAMES
 from onefold.checkpoints.layouts.layout import Held, Layout
-from onefold.checkpoints.layouts.quantised import CURE, check_dtypes, check_not_quantised
+from onefold.checkpoints.layouts.quantised import check_dtypes, check_not_quantised
 from onefold.errors import WeightsError
-from onefold.weights.files import SHARD, files_of, format_of
+from onefold.weights.files import files_of, format_of
+from onefold.weights.folders import CONFIG as CONFIG
+from onefold.weights.folders import CURE
 from onefold.weights.header import read_header
 
-CONFIG = "config.json"
-FIRST = (
-    "model.safetensors.index.json",
-    "model.safetensors",
-    "diffusion_pytorch_model.safetensors.index.json",
-    "diffusion_pytorch_model.safetensors",
-    "pytorch_model.bin.index.json",
-    "pytorch_model.bin",
-)  # files of weights that libraries write, in the order in which they are looked for
-ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 LARGEST_CONFIG = 10_000_000  # bytes
 NUMBER = re.compile(r"(\d+)")
 
@@ -42,8 +34,7 @@ def read_layout(path: Path) -> Layout:
     """
     if path.suffix == ".gguf":
         raise WeightsError(f"{path} is a GGUF file, which is quantised; {CURE}.")
-    given = _weights_in(path) if path.is_dir() else path
-    files, listed, notes = files_of(given)
+    files, listed, notes = files_of(path)
     folder = path if path.is_dir() else path.parent
     config = _config(folder)
     files = sorted(files, key=_numbered)
@@ -67,48 +58,6 @@ def read_layout(path: Path) -> Layout:
     check_not_quantised(path, tensors, config)
     check_dtypes(path, {name: held.dtype for name, held in tensors.items()})
     return Layout(path, tuple(files), tensors, config, metadata, tuple(notes))
-
-
-def _weights_in(folder: Path) -> Any:
-    """The file, the index or the shards to read in a folder."""
-    try:
-        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    except OSError as error:
-        raise WeightsError(f"{folder} cannot be read ({error.strerror}).") from error
-    for name in FIRST:
-        if name in names:
-            return folder / name
-    if "model_index.json" in names:
-        raise WeightsError(
-            f"{folder} is a pipeline of several networks; merge them one by one, as with"
-            f" {folder / 'unet'}."
-        )
-    if "adapter_config.json" in names:
-        raise WeightsError(
-            f"{folder} holds an adapter and no whole model; add it to its base first, as with"
-            " merge_and_unload of peft."
-        )
-    if indices := [name for name in names if name.endswith(".safetensors.index.json")]:
-        return _only(folder, indices)
-    shards = [name for name in names if SHARD.fullmatch(name) and name.endswith(ENDINGS)]
-    if shards:
-        return [folder / name for name in shards]
-    single = [name for name in names if name.endswith(".safetensors")]
-    single = single or [name for name in names if name.endswith(ENDINGS[1:])]
-    if any(name.endswith(".gguf") for name in names) and not single:
-        raise WeightsError(f"{folder} holds GGUF files, which are quantised; {CURE}.")
-    return _only(folder, single)
-
-
-def _only(folder: Path, names: Sequence[str]) -> Path:
-    if not names:
-        raise WeightsError(
-            f"{folder} holds no weights (safetensors, or torch files); give a folder that does."
-        )
-    if len(names) > 1:
-        listed = ", ".join(names[:3])
-        raise WeightsError(f"{folder} holds several files of weights ({listed}); name one of them.")
-    return folder / names[0]
 
 
 def _numbered(path: Path) -> list[Any]:

@@ -1,0 +1,72 @@
+"""Networks of transformers in their own folders, read and written by their own class.
+
+The class may store its tensors under other names, or in other parts, than those that the network
+has in memory. It knows both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onefold.weights.folders import CONFIG
+from onefold.weights.selection import Selection
+
+
+def is_transformer(module: nn.Module) -> bool:
+    """Whether a network has a config, and can be written as a folder with it."""
+    return hasattr(module, "config") and callable(getattr(module, "save_pretrained", None))
+
+
+def state_by_class(folder: Path, module: nn.Module, selection: Selection) -> dict[str, Tensor]:
+    """The state that the class of a network reads from a folder; empty if that does not fit.
+
+    Args:
+        folder: the folder.
+        module: the network, which stays as it is.
+        selection: what is asked for; only a prefix can be taken into account.
+    """
+    asked = (selection.entry, selection.keys, selection.drop)
+    if asked != (None, None, None) or not (folder / CONFIG).is_file() or not is_transformer(module):
+        return {}
+    kind: Any = type(module)
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]):
+            found, told = kind.from_pretrained(
+                str(folder),
+                config=copy.deepcopy(module.config),
+                dtype=next((p.dtype for p in module.parameters()), torch.float32),
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except Exception:  # it fails in any way on files that do not fit
+        return {}
+    left = [
+        name
+        for name in told.get("unexpected_keys", ())
+        if selection.prefix is None or name.startswith(selection.prefix)
+    ]
+    wrong = [*left, *told.get("missing_keys", ()), *told.get("mismatched_keys", ())]
+    return {} if wrong or told.get("error_msgs") else dict(found.state_dict())
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no advice of transformers, which says what callers say themselves."""
+    logging: Any = importlib.import_module("transformers.utils.logging")
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
