@@ -253,5 +253,5 @@ def _tell(made: MergedCheckpoint) -> None:
     size = shown_bytes(made.estimate.written)
     say(
         f"Merged {made.merged} tensors by {made.document.method} and copied {made.copied} into"
-        f" {made.path} ({size}) in {made.seconds:.1f} s; config and tokenizer of {made.donor}."
+        f" {made.path} ({size}) in {made.seconds:.1f} s; {made.donors}."
     )

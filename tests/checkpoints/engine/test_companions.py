@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from onefold.checkpoints.engine.companions import check_layers, config_text, copy_companions
+from onefold.checkpoints.engine.companions import check_layers, config_of, copy_companions
 from onefold.checkpoints.layouts import read_layout
 from onefold.errors import WeightsError
 
@@ -39,7 +39,7 @@ def test_modules_of_sentence_transformers_are_copied_with_their_folders(tmp_path
 def test_the_number_of_layers_is_entered_where_the_config_says_it(tmp_path: Path) -> None:
     config = {"text_config": {"num_hidden_layers": 2, "layer_types": ["full", "full"]}}
     layout = read_layout(folder(tmp_path / "m", config))
-    changed = json.loads(config_text(layout, "bfloat16", 5) or "")
+    changed = config_of(layout, "bfloat16", 5)
     assert changed["text_config"] == {"num_hidden_layers": 5, "layer_types": ["full"] * 5}
     other = read_layout(folder(tmp_path / "other", {"blocks": 2}))
     check_layers(other, 2)

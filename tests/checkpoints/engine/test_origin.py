@@ -103,7 +103,11 @@ def test_without_a_base_nothing_is_measured(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=10)
-@given(distance=st.floats(0.01, 3.0), seed=st.integers(0, 99), matrices=st.sampled_from([1, 5, 128, 129, 300]))
+@given(
+    distance=st.floats(0.01, 3.0),
+    seed=st.integers(0, 99),
+    matrices=st.sampled_from([1, 5, 128, 129, 300]),
+)
 def test_the_length_is_that_of_the_vectors(
     tmp_path_factory: pytest.TempPathFactory, distance: float, seed: int, matrices: int
 ) -> None:

@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from onefold._version import __version__
-from onefold.checkpoints.document import Document, Located, Reference, mergekit_yaml, record_of
+from onefold.checkpoints.document import Located, Reference, mergekit_yaml, record_of
 from onefold.checkpoints.engine.card import card_of
-from onefold.checkpoints.engine.companions import config_text, copy_companions
+from onefold.checkpoints.engine.companions import config_of, copy_companions
 from onefold.checkpoints.engine.planning import Plan
 from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.shards import index_of, stem_of
-from onefold.checkpoints.engine.tokenizers import append_tokens, copy_tokenizer
 from onefold.checkpoints.layouts.reading import CONFIG
+from onefold.checkpoints.vocabulary import VocabularyPlan, with_vocabulary, write_tokenizer
 
-RECORD = "onefold_merge.json"
+RECORD, GENERATION = "onefold_merge.json", "generation_config.json"
+
+
+@dataclass(frozen=True)
+class WrittenTokenizer:
+    """The tokenizer of a result.
+
+    Attributes:
+        copied: the names of files that were copied unchanged.
+        notes: one sentence for each thing that may surprise.
+    """
+
+    copied: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def write_tokens(plan: Plan, folder: Path, template: str | None) -> WrittenTokenizer:
+    """Write the tokenizer into a folder, before the weights: what cannot be written is told then.
+
+    Args:
+        plan: the plan that is carried out.
+        folder: where it is written.
+        template: the chat template; None: the donor's.
+
+    Raises:
+        WeightsError: a file of a tokenizer cannot be extended.
+        OSError: a file cannot be read or written.
+    """
+    donor = plan.layouts[plan.donor]
+    own = VocabularyPlan({}, None, plan.donor, donor.folder if donor.path.is_dir() else None)
+    tokens = own if plan.vocabulary is None or plan.vocabulary.folder is None else plan.vocabulary
+    names, notes = write_tokenizer(tokens, folder, template)
+    copied = tuple(
+        name
+        for name in names
+        if tokens.folder is not None and _equal(tokens.folder / name, folder / name)
+    )
+    return WrittenTokenizer(copied, tuple(notes))
 
 
 def write_beside(
@@ -24,18 +64,21 @@ def write_beside(
     report: MergedCheckpoint,
     folder: Path,
     located: Mapping[Reference, Located],
-    tokenizer: Path | None,
+    tokenizer: WrittenTokenizer,
     results: Mapping[str, Path],
-) -> None:
-    """Write all of it.
+) -> tuple[str, ...]:
+    """Write all the rest of it.
 
     Args:
         plan: the plan that was carried out.
         report: what is told of it.
         folder: where it is written.
         located: where the models of the document are.
-        tokenizer: the folder of the tokenizer; None: the donor's.
+        tokenizer: what was written of the tokenizer.
         results: the folders of other documents, by their names.
+
+    Returns:
+        Sentences on numbers of tokens in configs that are left as they are.
 
     Raises:
         OSError: the disk refuses.
@@ -44,27 +87,70 @@ def write_beside(
     stem = stem_of(plan.shards[0].file)
     texts: dict[str, str | None] = dict([index_of(plan.shards, plan.jobs, stem) or ("", None)])
     copied = copy_companions(donor, folder)
-    if tokenizer is not None and tokenizer != donor.folder:
-        copy_tokenizer(tokenizer, folder)
-    rows = None if plan.vocabulary is None else plan.vocabulary.size
-    append_tokens(folder, () if plan.vocabulary is None else plan.vocabulary.added)
-    texts[CONFIG] = config_text(donor, document.out_dtype or document.dtype, plan.layers, rows)
-    texts["README.md"] = card_of(report.path.name, document, report.notes, copied)
+    told: list[str] = []
+    config = config_of(donor, document.out_dtype or document.dtype, plan.layers)
+    if config:
+        texts[CONFIG] = _json(_with_tokens(config, plan, told))
+    if GENERATION in copied and (changed := _generation(folder / GENERATION, plan, told)):
+        texts[GENERATION] = changed
+        copied.remove(GENERATION)
+    copied = sorted({*copied, *tokenizer.copied})
+    notes = [*report.notes, *tokenizer.notes, *told]
+    texts["README.md"] = card_of(report.path.name, document, notes, copied)
     texts["mergekit_config.yml"] = mergekit_yaml(document, results)
-    record = record_of(document, located)
-    record |= {"version": __version__, "donor": report.donor, "decided": list(report.notes)}
-    record |= {"task_vectors": dict(report.task_vectors)}
-    copies = [job.name for job in plan.jobs if job.method is None]
-    record |= {"copied_files": copied, "copied_tensors": copies}
-    texts[RECORD] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    texts[RECORD] = _json(_record(plan, report, located, notes, copied))
     for name, text in texts.items():
         if text is not None:
             (folder / name).write_text(text, encoding="utf-8")
+    return tuple(told)
 
 
-def tokenizer_folder(document: Document, folders: Mapping[Reference, Path]) -> Path | None:
-    """The folder of the tokenizer that the document names; None: the donor's."""
-    wanted = document.tokenizer
-    if wanted is None or not isinstance(wanted.source, Reference):
+def _with_tokens(config: Mapping[str, Any], plan: Plan, told: list[str]) -> Mapping[str, Any]:
+    """A config with the numbers of tokens of the result, where those of the donor changed."""
+    vocabulary = plan.vocabulary
+    if vocabulary is None or vocabulary.members[plan.donor].identity:
+        return config
+    changed, notes = with_vocabulary(config, vocabulary, vocabulary.vocabularies.get(plan.donor))
+    told += notes
+    return changed
+
+
+def _generation(path: Path, plan: Plan, told: list[str]) -> str | None:
+    """The config of generation with other numbers of tokens; None: it stays as it is."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
         return None
-    return folders[wanted.source]
+    changed = _with_tokens(content, plan, told) if isinstance(content, dict) else content
+    return None if changed == content else _json(changed)
+
+
+def _record(
+    plan: Plan,
+    report: MergedCheckpoint,
+    located: Mapping[Reference, Located],
+    notes: list[str],
+    copied: list[str],
+) -> dict[str, Any]:
+    """What was done, as onefold's own record holds it."""
+    record = record_of(plan.document, located)
+    record |= {"version": __version__, "donor": report.donor, "decided": notes}
+    record |= {"task_vectors": dict(report.task_vectors)}
+    if report.warned:
+        record["warnings"] = list(report.warned)
+    if report.tokenizer is not None:
+        record["tokenizer"] = report.tokenizer
+    if report.rows:
+        record["vocabulary_rows"] = {model: dict(counts) for model, counts in report.rows.items()}
+    copies = [job.name for job in plan.jobs if job.method is None]
+    return record | {"copied_files": copied, "copied_tensors": copies}
+
+
+def _equal(first: Path, second: Path) -> bool:
+    if second.is_dir():
+        return True
+    return first.is_file() and filecmp.cmp(first, second, shallow=False)
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -168,11 +168,12 @@ def _sample(plan: Plan, inputs: Inputs, gate: Gate) -> dict[int, Work]:
 
 def _is_whole(job: Job) -> bool:
     """Whether one place of a tensor takes all of its elements."""
-    if job.method is None:
-        return job.vocabulary is not None
+    gathered = job.rows is not None and not job.by_rows
+    if job.method is None or gathered:
+        return gathered
     facts = type(job.method).facts is not Method.facts
     cast = any(job.rounds(held) for held in job.inputs)
-    return job.whole or facts or cast or job.vocabulary is not None
+    return job.whole or facts or (cast and not job.by_rows)
 
 
 def _places(work: Work) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,7 @@
-"""The files beside the weights: config, tokenizer, code. They are copied from one model."""
+"""The files beside the weights: config, code and the like. They are copied from one model.
+
+Files of tokenizers are not among them: `onefold.checkpoints.vocabulary` writes these.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,6 @@ from onefold.errors import WeightsError
 
 NAMES = (
     "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "chat_template.jinja",
-    "chat_template.json",
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",
@@ -34,7 +25,7 @@ NAMES = (
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
 )
-PATTERNS = ("*.py", "tokenizer*.model", "vocab*.txt", "additional_chat_templates")
+PATTERNS = ("*.py",)
 MODULES = "modules.json"  # of sentence-transformers: the folders of further modules
 
 
@@ -70,22 +61,19 @@ def copy_companions(layout: Layout, target: Path) -> list[str]:
     return names
 
 
-def config_text(
-    layout: Layout, dtype: str | None, layers: int | None, rows: int | None = None
-) -> str | None:
-    """The config of the result; None: the donor has none.
+def config_of(layout: Layout, dtype: str | None, layers: int | None) -> dict[str, Any]:
+    """The content of the config of the result; {}: the donor has none.
 
     Args:
         layout: the donor.
         dtype: what the weights were written in; None: as the donor's are.
         layers: the number of layers; None: the donor's.
-        rows: the number of rows of the vocabulary; None: the donor's.
 
     Raises:
         WeightsError: the donor's config does not say where the number of layers stands.
     """
     if not layout.config:
-        return None
+        return {}
     config: dict[str, Any] = json.loads(json.dumps(layout.config))
     parts = [
         config,
@@ -98,12 +86,9 @@ def config_text(
                     part[key] = dtype
         if "dtype" not in config and "torch_dtype" not in config:
             config["torch_dtype"] = dtype
-    for part in parts:
-        if rows is not None and "vocab_size" in part:
-            part["vocab_size"] = rows
     if layers is not None and layers != layout.layers:
         _set_layers(parts, layout, layers)
-    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    return config
 
 
 def check_layers(layout: Layout, layers: int | None) -> None:
@@ -112,7 +97,7 @@ def check_layers(layout: Layout, layers: int | None) -> None:
     Raises:
         WeightsError: so it is.
     """
-    config_text(layout, None, layers)
+    config_of(layout, None, layers)
 
 
 def _set_layers(parts: list[dict[str, Any]], layout: Layout, layers: int) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onefold.checkpoints.engine.vocabularies import Vocabulary
+from onefold.checkpoints.engine.token_rows import TokenRows
 from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.layouts.dtypes import keeps_values
 from onefold.checkpoints.methods import Filter, Method
@@ -42,7 +42,7 @@ class Job:
         cast: the dtype that inputs are rounded to before; None: they are not.
         copied: the tensor that is copied.
         finish: what is done with the merged tensor as a whole; None: nothing.
-        vocabulary: which rows of the inputs stand for which of the result; None: all as they are.
+        rows: where the rows of a tensor over the vocabulary are from; None: all are as they are.
         decider: the model that `base` or `copied` is of.
     """
 
@@ -55,7 +55,7 @@ class Job:
     cast: str | None = None
     copied: Held | None = None
     finish: Filter | None = None
-    vocabulary: Vocabulary | None = None
+    rows: TokenRows | None = None
     decider: str = ""
 
     @property
@@ -68,7 +68,9 @@ class Job:
     def inputs(self) -> list[Held]:
         """All tensors that are read."""
         given = [source.held for source in self.sources]
-        return given + [held for held in (self.base, self.copied) if held is not None]
+        given += [held for held in (self.base, self.copied) if held is not None]
+        more = () if self.rows is None else self.rows.held.values()
+        return given + [held for held in more if held not in given]
 
     @property
     def numel(self) -> int:
@@ -88,17 +90,37 @@ class Job:
     @property
     def bytes_cast(self) -> int:
         """The memory of the inputs that are rounded before the merge."""
-        if self.cast is None:
+        if self.cast is None or self.by_rows:
             return 0
         rounded = [held for held in self.inputs if self.rounds(held)]
         return sum(held.numel * item_size(self.cast) for held in rounded)
 
     @property
+    def by_rows(self) -> bool:
+        """Whether rows over the vocabulary are put in order range by range.
+
+        A method that looks at the whole tensor first, or draws for the whole of it, needs them all.
+        """
+        if self.rows is None or self.rows.axis != 0 or self.finish is not None:
+            return False
+        method = self.method
+        if method is None:
+            return True
+        kind = type(method)
+        looks = kind.facts is not Method.facts or kind.prepare is not Method.prepare
+        row = math.prod(self.shape[1:])
+        fits = method.cut == "elementwise" or (
+            method.cut == "rowwise" and row % method.row(self.shape) == 0
+        )
+        return fits and not looks and not method.random
+
+    @property
     def bytes_gathered(self) -> int:
-        """The memory of the inputs whose rows are put into another order."""
-        if self.vocabulary is None:
+        """The memory of the inputs whose rows are put into another order as a whole."""
+        if self.rows is None or self.by_rows:
             return 0
-        return sum(self.numel * item_size(held.dtype) for held in self.inputs)
+        moved = [held for held in self.rows.members if self.rows.moves(held)]
+        return sum(self.numel * item_size(held.dtype) for held in moved)
 
     def rounds(self, held: Held) -> bool:
         """Whether an input is rounded before the merge, which takes a copy of it."""

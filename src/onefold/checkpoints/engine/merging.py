@@ -7,14 +7,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onefold._version import __version__
 from onefold.checkpoints.document import Document, locate, read_documents, yaml_of
 from onefold.checkpoints.document.methods import method_file
-from onefold.checkpoints.engine.beside import tokenizer_folder, write_beside
+from onefold.checkpoints.engine.beside import write_beside, write_tokens
 from onefold.checkpoints.engine.companions import check_layers
 from onefold.checkpoints.engine.estimate import estimate
 from onefold.checkpoints.engine.journal import Journal
@@ -22,9 +22,8 @@ from onefold.checkpoints.engine.origin import UnrelatedBase, origins_of
 from onefold.checkpoints.engine.planning import Plan, plan_merge
 from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.sizes import MEMORY, SHARD, bytes_of, shown_bytes
-from onefold.checkpoints.engine.templates import asked_template, write_template
-from onefold.checkpoints.engine.tokenizers import tokens_of
-from onefold.checkpoints.engine.vocabularies import asked_vocabulary
+from onefold.checkpoints.engine.templates import asked_template
+from onefold.checkpoints.engine.tokens import VocabularyWarning, planned_tokens
 from onefold.checkpoints.layouts import read_layout
 from onefold.errors import OutputError, SettingError, shown, warn
 from onefold.progress import bar
@@ -154,13 +153,16 @@ def _merge(
         check_apart([target], [found.path])
     layouts = {model: read_layout(located[model].path) for model in document.models()}
     folders = {model: _folder(found.path) for model, found in located.items()}
-    tokens = {model: tokens_of(folder) for model, folder in folders.items()}
-    vocabulary, notes = asked_vocabulary(document, layouts, folders, tokens)
-    plan = plan_merge(document, layouts, settings.shard, vocabulary)
+    vocabulary, others = planned_tokens(
+        document, layouts, folders, lambda model: read_layout(located[model].path)
+    )
+    plan = plan_merge(document, layouts, settings.shard, vocabulary, others)
     check_layers(layouts[plan.donor], plan.layers)
     origins = origins_of(plan.jobs)
-    known = tokens[plan.donor]
-    template, told = asked_template(document, folders, known.numbers if known else {})
+    doubts = tuple(vocabulary.warnings) if vocabulary else ()
+    template, told = asked_template(document, folders, vocabulary.tokens if vocabulary else {})
+    if vocabulary is not None:
+        told = [*doubts, *vocabulary.sentences(), *told]
     report = MergedCheckpoint(
         path=target,
         written=not dry_run,
@@ -170,30 +172,31 @@ def _merge(
         donor=str(plan.donor),
         files=tuple(shard.file for shard in plan.shards),
         estimate=estimate(plan, settings.threads, settings.memory),
-        notes=(*origins.notes(), *plan.notes, *notes, *told),
-        warned=origins.warned,
+        notes=(*origins.notes(), *plan.notes, *told),
+        warned=(*origins.warned, *doubts),
         task_vectors=origins.lengths,
+        tokenizer=str(vocabulary.donor) if vocabulary and vocabulary.donor else None,
+        rows=vocabulary.counts() if vocabulary and not vocabulary.identity else {},
         before=before,
     )
     for sentence in report.warned:
-        warn(UnrelatedBase(sentence))
+        warn((VocabularyWarning if sentence in doubts else UnrelatedBase)(sentence))
     if dry_run:
         return report
     with Journal(target, fingerprint(plan), settings.durable) as journal:
         resumed = len(journal.done)
         try:
             _check_space(plan, journal.folder, journal.done)
+            tokenizer = write_tokens(plan, journal.folder, template)
             _write_weights(plan, journal, settings)
-            tokenizer = tokenizer_folder(document, folders)
-            write_beside(plan, report, journal.folder, located, tokenizer, results)
-            if template is not None:
-                write_template(template, journal.folder)
+            late = write_beside(plan, report, journal.folder, located, tokenizer, results)
             _check_written(plan, journal, settings)
             _place(journal, target, out, settings)
         except OSError as error:
             raise explain(error, out) from error
     seconds = time.perf_counter() - start
-    return MergedCheckpoint(**{**report.__dict__, "seconds": seconds, "resumed": resumed})
+    notes = (*report.notes, *tokenizer.notes, *late)
+    return replace(report, seconds=seconds, resumed=resumed, notes=notes)
 
 
 def fingerprint(plan: Plan) -> str:
@@ -201,14 +204,15 @@ def fingerprint(plan: Plan) -> str:
     told = hashlib.sha256(f"{__version__}\n{yaml_of(plan.document)}\n".encode())
     if (own := method_file(plan.document.method)) is not None:
         told.update(own.read_bytes())
-    for layout in plan.layouts.values():
-        for file in layout.files:
-            stat = file.stat()
-            told.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    files = [file for layout in plan.layouts.values() for file in layout.files]
+    files += [held.file for job in plan.jobs if job.rows for held in job.rows.held.values()]
+    for file in dict.fromkeys(files):
+        stat = file.stat()
+        told.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     for shard in plan.shards:
         told.update(shard.file.encode() + shard.header)
     if plan.vocabulary is not None:
-        told.update(repr(sorted(plan.vocabulary.rows.items())).encode())
+        told.update(plan.vocabulary.digest().encode())
     return told.hexdigest()
 
 

@@ -62,7 +62,7 @@ def origins_of(jobs: Sequence[Job]) -> Origins:
     """
     pairs: dict[tuple[str, str], list[tuple[str, Held, Held]]] = {}
     for job in jobs:
-        for source in job.sources if job.base is not None else ():
+        for source in job.sources if job.base is not None and job.rows is None else ():
             if source.held.shape == job.base.shape:  # type: ignore[union-attr]
                 pair = (source.model, job.decider)
                 pairs.setdefault(pair, []).append((job.name, job.base, source.held))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from onefold.checkpoints.engine.outputs import (
     written_layers,
 )
 from onefold.checkpoints.engine.shards import Shard, shards_of, stem_of
-from onefold.checkpoints.engine.vocabularies import Vocabulary, rows_of
+from onefold.checkpoints.engine.token_rows import TokenRows, token_rows
 from onefold.checkpoints.layouts import (
     Held,
     Layout,
@@ -27,6 +27,7 @@ from onefold.checkpoints.layouts import (
     promoted,
 )
 from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.vocabulary import VocabularyPlan
 from onefold.errors import MembersError
 
 SHOWN = 3  # names in a note
@@ -43,7 +44,7 @@ class Plan:
         jobs: the tensors to write, in the order of the files.
         shards: the files to write.
         layers: the number of layers of the result where slices make it; None: the donor's.
-        vocabulary: the rows of embeddings and heads; None: they are as they are.
+        vocabulary: what becomes of tokens; None: nothing.
         notes: one sentence for each thing that was decided and may surprise.
     """
 
@@ -53,7 +54,7 @@ class Plan:
     jobs: tuple[Job, ...]
     shards: tuple[Shard, ...]
     layers: int | None
-    vocabulary: Vocabulary | None
+    vocabulary: VocabularyPlan | None
     notes: tuple[str, ...]
 
     @property
@@ -76,7 +77,8 @@ def plan_merge(
     document: Document,
     layouts: Mapping[Reference, Layout],
     shard_bytes: int,
-    vocabulary: Vocabulary | None = None,
+    vocabulary: VocabularyPlan | None = None,
+    others: Mapping[Reference, Layout] | None = None,
 ) -> Plan:
     """The plan of one document.
 
@@ -84,20 +86,22 @@ def plan_merge(
         document: the document.
         layouts: all models that it merges.
         shard_bytes: the bytes of one file at most.
-        vocabulary: the rows of embeddings and heads; None: they are as they are.
+        vocabulary: what becomes of tokens; None: nothing.
+        others: further models, whose rows are wanted for single tokens.
 
     Raises:
         RecipeError: a filter, a range of layers or a value does not fit the models.
         MembersError: the models do not fit together.
     """
     module, parts = parts_in(document, layouts)
-    planner = Planner(document, layouts, vocabulary)
+    planner = Planner(document, layouts, vocabulary, others)
     jobs = []
     values = {id(part): Values(document, module, part) for part in parts}
     outputs = list(outputs_of(document, parts, layouts))
     for output in outputs:
         jobs.append(planner.job(output, values[id(output.part)]))
     planner.tell_left_out(outputs)
+    planner.check_tokens(jobs)
     names = {model: list(layout.tensors) for model, layout in layouts.items()}
     ignored = check_filters(document, [job.name for job in jobs], names)
     donor = decider_of(document, parts[0])
@@ -120,16 +124,19 @@ class Planner:
     Args:
         document: the document.
         layouts: all models.
-        vocabulary: the rows of embeddings and heads; None: they are as they are.
+        vocabulary: what becomes of tokens; None: nothing.
+        others: further models, whose rows are wanted for single tokens.
     """
 
     def __init__(
         self,
         document: Document,
         layouts: Mapping[Reference, Layout],
-        vocabulary: Vocabulary | None = None,
+        vocabulary: VocabularyPlan | None = None,
+        others: Mapping[Reference, Layout] | None = None,
     ) -> None:
         self.document, self.layouts, self.vocabulary = document, layouts, vocabulary
+        self.every = {**layouts, **(others or {})}
         self.finish = finish_of(document)
         self.told: dict[str, list[str]] = {}
 
@@ -142,9 +149,9 @@ class Planner:
         """
         own = self.layouts[output.decider].tensors[output.names[output.decider]]
         found = {m: held for m, n in output.names.items() if (held := self._held(m, n)) is not None}
-        vocabulary = self._vocabulary(output, own, found)
-        shape = own.shape if vocabulary is None else (vocabulary.size, *own.shape[1:])
-        if vocabulary is None:
+        rows = self._rows(output, found)
+        shape = own.shape if rows is None else rows.shape(own)
+        if rows is None:
             self._check_shapes(output, own, found)
         if not is_float(own.dtype) or not all(is_float(held.dtype) for held in found.values()):
             self._tell(f"copied from {output.decider}, as they hold no floating numbers", own.name)
@@ -161,14 +168,9 @@ class Planner:
                 self._tell(f"copied from {output.decider}, as {_and(lacking)} lack them", own.name)
             else:
                 self._tell(f"copied from {output.decider}", own.name)
-            return Job(
-                output.name,
-                shape,
-                written,
-                copied=own,
-                vocabulary=vocabulary,
-                decider=str(output.decider),
-            )
+            alone = self._rows(output, {output.decider: own})
+            decider = str(output.decider)
+            return Job(output.name, shape, written, copied=own, rows=alone, decider=decider)
         if lacking:
             self._tell(f"merged without {_and(lacking)}, which lack them", output.name)
         base = None if values.merges(output.decider) else found.get(output.decider)
@@ -182,9 +184,22 @@ class Planner:
             base,
             cast=self.document.dtype,
             finish=self.finish,
-            vocabulary=vocabulary,
+            rows=rows,
             decider=str(output.decider),
         )
+
+    def check_tokens(self, jobs: Sequence[Job]) -> None:
+        """Refuse rows that move where no tensor has a row for each token.
+
+        Raises:
+            MembersError: so it is.
+        """
+        plan = self.vocabulary
+        if plan is not None and not plan.identity and all(job.rows is None for job in jobs):
+            raise MembersError(
+                "The tokenizers differ, and no tensor with a row for each token can be told by its"
+                " name or shape; leave the tokenizer out of the document."
+            )
 
     def tell_left_out(self, outputs: Sequence[Output]) -> None:
         """Note the tensors of models that no output is made from."""
@@ -215,7 +230,7 @@ class Planner:
 
     def _held(self, model: Reference, name: str) -> Held | None:
         """The tensor of a model; of a tied head that it does not store, its embedding."""
-        layout = self.layouts[model]
+        layout = self.every[model]
         held = layout.tensors.get(name)
         if held is None and layout.tied and is_head(name):
             shared = embedding_of(layout.tensors)
@@ -224,22 +239,18 @@ class Planner:
                 return layout.tensors[shared]
         return held
 
-    def _vocabulary(
-        self, output: Output, own: Held, found: Mapping[Reference, Held]
-    ) -> Vocabulary | None:
-        """The rows of a tensor that has one for each token; None: it is another tensor."""
-        config = self.layouts[output.decider].config
-        if self.vocabulary is None or not is_vocabulary(own.name, own.shape, config):
+    def _rows(self, output: Output, found: Mapping[Reference, Held]) -> TokenRows | None:
+        """The rows of a tensor over the vocabulary; None: it is another, or no row moves."""
+        if self.vocabulary is None:
             return None
-        for model, held in found.items():
-            rows = rows_of(model, self.layouts[model])
-            if held.shape[:1] != (rows,) or held.shape[1:] != own.shape[1:]:
-                raise MembersError(
-                    f"'{held.name}' of {model} is {_dims(held.shape)}, which does not fit its"
-                    f" embedding of {rows} rows or the same tensor of {output.decider},"
-                    f" {_dims(own.shape)}; rows of tokens cannot be told."
-                )
-        return self.vocabulary
+        name = output.names[output.decider]
+        return token_rows(
+            self.vocabulary,
+            found,
+            self.layouts,
+            lambda model: self._held(model, output.names.get(model, name)),
+            lambda text: self._tell(text, output.name),
+        )
 
     def _check_shapes(self, output: Output, own: Held, found: Mapping[Reference, Held]) -> None:
         shapes = {model: held.shape for model, held in found.items()}
@@ -260,7 +271,9 @@ class Planner:
         )
 
     def _tell(self, text: str, name: str) -> None:
-        self.told.setdefault(text, []).append(name)
+        names = self.told.setdefault(text, [])
+        if name not in names[-1:]:
+            names.append(name)
 
 
 def _fits(method: Method, count: int) -> bool:

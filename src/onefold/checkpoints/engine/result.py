@@ -20,7 +20,7 @@ class MergedCheckpoint:
         document: the document of the result.
         merged: number of tensors that were merged.
         copied: number of tensors that were copied.
-        donor: the model whose config and tokenizer the result has.
+        donor: the model whose config the result has.
         files: the files of weights.
         estimate: bytes, memory and the least time.
         seconds: how long it took.
@@ -28,6 +28,8 @@ class MergedCheckpoint:
         warned: those of the notes that cast doubt on the merge.
         task_vectors: model -> the length of its task vector over that of its base's weights, told
             from a sample; empty without a base.
+        tokenizer: the model whose tokenizer the result has; None: the donor's, if it has one.
+        rows: for each model how many rows of the vocabulary are from where.
         resumed: number of files of weights that an earlier run had finished.
         before: the results of the documents that this one refers to.
     """
@@ -44,6 +46,8 @@ class MergedCheckpoint:
     notes: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
     task_vectors: Mapping[str, float] = field(default_factory=dict)
+    tokenizer: str | None = None
+    rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     resumed: int = 0
     before: tuple[MergedCheckpoint, ...] = ()
 
@@ -52,9 +56,16 @@ class MergedCheckpoint:
         done = "Merged" if self.written else "Would merge"
         lines = [
             f"{done} {self.merged} tensors by {self.document.method} and copied {self.copied} into"
-            f" {self.path} ({len(self.files)} file{'s' * (len(self.files) != 1)} of weights; config"
-            f" and tokenizer of {self.donor})."
+            f" {self.path} ({len(self.files)} file{'s' * (len(self.files) != 1)} of weights;"
+            f" {self.donors})."
         ]
         if not self.written:
             lines.append(self.estimate.text)
         return "\n".join([*self.notes, *lines])
+
+    @property
+    def donors(self) -> str:
+        """Whose config and tokenizer it has."""
+        if self.tokenizer in (None, self.donor):
+            return f"config and tokenizer of {self.donor}"
+        return f"config of {self.donor}, tokenizer of {self.tokenizer}"

@@ -12,6 +12,7 @@ and tensors wait for one another where the second term would pass the bound.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,7 @@ from onefold.checkpoints.engine.finite import (
 )
 from onefold.checkpoints.engine.inputs import Inputs
 from onefold.checkpoints.engine.jobs import Job
-from onefold.checkpoints.engine.rows import in_order
+from onefold.checkpoints.engine.mapped_inputs import MappedInputs
 from onefold.checkpoints.engine.shards import Shard
 from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.methods.base import BLOCK, Prepared, TensorInputs, name_of
@@ -82,6 +83,7 @@ class Work:
     ) -> None:
         self.job, self.begin, self.inputs, self.gate = job, begin, inputs, gate
         self.known = known
+        self.mapped = None if job.rows is None else MappedInputs(job.rows, inputs)
         self._lock = threading.Lock()
         self._prepared: Prepared | None = None
         self.ranges = self._ranges()
@@ -103,9 +105,16 @@ class Work:
         """The elements at whose multiples the tensor may be cut."""
         if self.job.whole:
             return max(1, self.job.numel)
+        if self.job.by_rows:
+            return self.row * max(1, RANGE // self.row)
         if self.job.method is None:
             return BLOCK
         return self.job.method.step(self._given(lambda _: torch.empty(1).expand(self.job.shape)))
+
+    @property
+    def row(self) -> int:
+        """The elements of one row over the vocabulary."""
+        return max(1, math.prod(self.job.shape[1:]))
 
     def prepared(self) -> Prepared:
         """What the method found out about the whole tensor; found out by the first who asks."""
@@ -136,14 +145,20 @@ class Work:
         if not self.known and name_of(type(job.method)) not in SHOWN_IN_RESULT:
             for held in job.inputs:
                 check_input(held, self.inputs.tensor(held))
-        if job.vocabulary is None:
-            return job.method.prepare(self._given(self._rounded))
-        models = {source.model: source.held for source in job.sources}
-        if job.base is not None:
-            models[job.decider] = job.base
-        found = in_order(job.vocabulary, {m: self._rounded(held) for m, held in models.items()})
-        by_place = {(held.file, held.name): found[m] for m, held in models.items()}
-        return job.method.prepare(self._given(lambda held: by_place[held.file, held.name]))
+        if job.by_rows:  # what is prepared for all rows is nothing; each range has its own
+            return Prepared(self._given(lambda held: self.inputs.tensor(held)))
+        return job.method.prepare(self._given(self._rounded))
+
+    def rows(self, start: int, stop: int) -> Prepared:
+        """What the method needs for some rows of a tensor whose rows are put in order by range.
+
+        Args:
+            start: the first element, at the beginning of a row.
+            stop: behind the last one.
+        """
+        assert self.job.method is not None
+        self.prepared()
+        return self.job.method.prepare(self._given(lambda held: self._rounded(held, start, stop)))
 
     def _given(self, read: Callable[[Held], Tensor]) -> TensorInputs:
         """The inputs of the method. read: reads one."""
@@ -158,17 +173,26 @@ class Work:
             compared=None if job.cast is None else getattr(torch, job.cast),
         )
 
-    def copied(self) -> Tensor:
-        """The tensor that is copied, flat."""
-        job, held = self.job, self.job.copied
+    def source(self) -> Tensor | None:
+        """The tensor that is copied as it is, flat; None: it is merged, or read by rows."""
+        return self.copied() if self.job.method is None and not self.job.by_rows else None
+
+    def copied(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The tensor that is copied, flat; of one by rows those from `start` to `stop`."""
+        held = self.job.copied
         assert held is not None
-        tensor = self.inputs.tensor(held)
-        if job.vocabulary is not None:
-            tensor = in_order(job.vocabulary, {job.decider: tensor})[job.decider]
+        tensor = self.inputs.tensor(held) if self.mapped is None else self._part(held, start, stop)
         return tensor.view(-1)
 
-    def _rounded(self, held: Held) -> Tensor:
-        tensor = self.inputs.tensor(held)
+    def _part(self, held: Held, start: int, stop: int | None) -> Tensor:
+        """Rows of the result, from one element to another."""
+        assert self.mapped is not None
+        end = None if stop is None else -(-stop // self.row)
+        return self.mapped.tensor(held, start // self.row, end)
+
+    def _rounded(self, held: Held, start: int = 0, stop: int | None = None) -> Tensor:
+        """An input; of one by rows those from `start` to `stop`."""
+        tensor = self.inputs.tensor(held) if self.mapped is None else self._part(held, start, stop)
         if self.job.cast is not None and self.job.rounds(held):
             return tensor.to(getattr(torch, self.job.cast))
         return tensor
@@ -244,9 +268,7 @@ def computed(work: Work, start: int, stop: int) -> Tensor:
         (stop - start,) in the dtype of the result.
     """
     out = torch.empty(stop - start, dtype=getattr(torch, work.job.dtype))
-    if work.job.method is None:
-        return out.copy_(work.copied()[start:stop])
-    _apply(work.job, work.prepared(), start, stop, out)
+    _fill(work, work.source(), start, stop, out)
     return out
 
 
@@ -282,9 +304,7 @@ def _compute(
     job = work.job
     dtype = getattr(torch, job.dtype)
     step = max(RANGE - RANGE % work.step, work.step)
-    source = None
-    if job.method is None:
-        source = work.copied()
+    source = work.source()
     for start in range(part[0], part[1], step):
         if stop.is_set():
             return
@@ -292,10 +312,7 @@ def _compute(
         if dtype not in buffers or len(buffers[dtype]) < size:
             buffers[dtype] = torch.empty(max(size, RANGE), dtype=dtype)
         out = buffers[dtype][:size]
-        if source is not None:
-            out.copy_(source[start : start + size])
-        else:
-            _apply(job, work.prepared(), start, start + size, out)
+        _fill(work, source, start, start + size, out)
         if is_float(job.dtype) and not all_finite(out):
             refuse_result(job, work.inputs, count_of(out))
         bytes_ = out.view(torch.uint8).numpy() if size else b""
@@ -303,6 +320,19 @@ def _compute(
         told(size * item_size(job.dtype))
     if len(buffers.get(dtype, ())) > LARGE:  # the buffer of a tensor that is not cut
         del buffers[dtype]
+
+
+def _fill(work: Work, source: Tensor | None, start: int, stop: int, out: Tensor) -> None:
+    """A range of the result. source: what `work.source` gave."""
+    job = work.job
+    if source is not None:
+        out.copy_(source[start:stop])
+    elif job.method is None:
+        out.copy_(work.copied(start, stop))
+    elif job.by_rows:
+        job.method.apply_range(work.rows(start, stop), 0, stop - start, out)
+    else:
+        _apply(job, work.prepared(), start, stop, out)
 
 
 def _apply(job: Job, prepared: Prepared, start: int, stop: int, out: Tensor) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from onefold.checkpoints.document import Document, Reference
 from onefold.checkpoints.vocabulary.templates import chosen_template, own_template
-
-TEMPLATE, OLDER, SETTINGS = "chat_template.jinja", "chat_template.json", "tokenizer_config.json"
 
 
 def asked_template(
@@ -32,23 +29,3 @@ def asked_template(
     models = [*first, *(model for model in document.models() if model not in first)]
     templates = [own_template(folders[model]) for model in models]
     return chosen_template(document.chat_template, templates, tokens)
-
-
-def write_template(text: str, folder: Path) -> None:
-    """Write a template in place of those that were copied into a folder.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    (folder / OLDER).unlink(missing_ok=True)
-    (folder / TEMPLATE).write_text(text, encoding="utf-8")
-    settings = folder / SETTINGS
-    if not settings.is_file():
-        return
-    content = json.loads(settings.read_text(encoding="utf-8"))
-    if content.pop("chat_template", None) is not None:
-        told = json.dumps(content, indent=2, ensure_ascii=False)
-        settings.write_text(told + "\n", encoding="utf-8")
-
-
-__all__ = ["asked_template", "write_template"]

@@ -6,9 +6,10 @@ the model's own row, or rows of other models. `onefold.checkpoints.vocabulary.ro
 
 from __future__ import annotations
 
+import hashlib
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +84,17 @@ class MemberRows:
         found.pop(self.member, None)
         return tuple(found)
 
+    def without(self, models: Collection[Reference]) -> MemberRows:
+        """The same where other models lack the tensor: rows from them are from others, or zeros."""
+        fills = []
+        for fill in self.fills:
+            left = tuple(one for one in fill.sources if one[0] not in models)
+            if len(left) == len(fill.sources):
+                fills.append(fill)
+            elif left:
+                fills.append(replace(fill, sources=left))  # without any, rows are zeros
+        return replace(self, fills=tuple(fills))
+
     def sentence(self) -> str:
         """How many rows were filled from where; "" if none was."""
         parts = [f"{self.counts[one]:,} {text}" for one, text in TOLD.items() if one in self.counts]  # type: ignore[index]
@@ -140,6 +152,18 @@ class VocabularyPlan:
     def identity(self) -> bool:
         """Whether no row of any model moves, and none is filled."""
         return all(one.identity for one in self.members.values())
+
+    def digest(self) -> str:
+        """A digest of the rows of all models: equal plans write equal tensors."""
+        told = hashlib.sha256(repr(self.size).encode())
+        for model, rows in self.members.items():
+            told.update(f"\n{model} {rows.held} {rows.size} {rows.identity}\n".encode())
+            told.update((rows.own or array("q")).tobytes() + rows.tokens.tobytes())
+            for fill in rows.fills:
+                told.update(f"\n{fill.origin}\n".encode() + fill.rows.tobytes())
+                for source, numbers in fill.sources:
+                    told.update(f"\n{source}\n".encode() + numbers.tobytes())
+        return told.hexdigest()
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each model how many rows of the result are from where, as a report stores it."""

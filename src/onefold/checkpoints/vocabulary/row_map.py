@@ -10,7 +10,7 @@ its own tensor, and nothing is copied.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from itertools import pairwise
 
 import torch
@@ -21,11 +21,18 @@ from onefold.checkpoints.vocabulary.plan import Fill, MemberRows
 from onefold.errors import WeightsError
 
 Tensors = Callable[[Reference], Tensor]
+Means = MutableMapping[Reference, Tensor]
 CHUNK = 1 << 22  # elements that are averaged at once, in float32: 16 MiB
 
 
 def mapped(
-    rows: MemberRows, tensors: Tensors, *, axis: int = 0, start: int = 0, stop: int | None = None
+    rows: MemberRows,
+    tensors: Tensors,
+    *,
+    axis: int = 0,
+    start: int = 0,
+    stop: int | None = None,
+    means: Means | None = None,
 ) -> Tensor:
     """A model's tensor with the rows of the result.
 
@@ -36,6 +43,8 @@ def mapped(
         axis: the axis of the vocabulary.
         start: the first row of the result that is wanted.
         stop: one behind the last; None: all.
+        means: keeps mean rows of this tensor from one range to the next; None: each range of
+            padding that needs one reads the whole tensor.
 
     Returns:
         The rows from `start` to `stop`, with the dtype and device of the model's own tensor. Means
@@ -53,8 +62,9 @@ def mapped(
     if numbers.numel() == 0:
         return own.narrow(axis, 0, 0)
     result = _picked(own, numbers.to(own.device), axis)
+    known: Means = {} if means is None else means
     for fill in rows.fills:
-        _fill(result, rows, fill, tensors, axis, start, stop)
+        _fill(result, rows, fill, tensors, axis, start, known)
     return result
 
 
@@ -82,18 +92,25 @@ def _picked(own: Tensor, numbers: Tensor, axis: int) -> Tensor:
 
 
 def _fill(
-    result: Tensor, rows: MemberRows, fill: Fill, tensors: Tensors, axis: int, start: int, stop: int
+    result: Tensor,
+    rows: MemberRows,
+    fill: Fill,
+    tensors: Tensors,
+    axis: int,
+    start: int,
+    means: Means,
 ) -> None:
-    places = torch.frombuffer(fill.rows, dtype=torch.int64)
+    places, stop = torch.frombuffer(fill.rows, dtype=torch.int64), start + result.shape[axis]
     wanted = ((places >= start) & (places < stop)).nonzero().flatten()
     if len(wanted) == 0:
         return
     where = (places[wanted] - start).to(result.device)
     if fill.origin == "mean row":
-        mean = _mean_row(tensors(rows.member), rows.tokens, axis)
+        if rows.member not in means:
+            means[rows.member] = _mean_row(tensors(rows.member), rows.tokens, axis)
         shape = list(result.shape)
         shape[axis] = len(where)
-        result.index_copy_(axis, where, mean.to(result.dtype).expand(shape))
+        result.index_copy_(axis, where, means[rows.member].to(result.dtype).expand(shape))
         return
     precise = torch.float64 if result.dtype == torch.float64 else torch.float32
     total: Tensor | None = None

@@ -31,11 +31,14 @@ from onefold.checkpoints.vocabulary.reading import pieces_of, vocabulary_of
 from onefold.errors import WeightsError
 
 Json = dict[str, Any]
+FURTHER = ("tokenizer*.model", "vocab*.txt")  # of models with several tokenizers
 
 
 def tokenizer_files(folder: Path) -> Iterator[Path]:
     """The files and folders of a tokenizer in a folder."""
     names = dict.fromkeys((*files.ALL, *files.MODELS, files.MORE_TEMPLATES))
+    for pattern in FURTHER:
+        names.update(dict.fromkeys(sorted(path.name for path in folder.glob(pattern))))
     for name in names:
         if (folder / name).exists():
             yield folder / name
