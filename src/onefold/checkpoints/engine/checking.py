@@ -170,10 +170,11 @@ def _is_whole(job: Job) -> bool:
     """Whether one place of a tensor takes all of its elements."""
     gathered = job.rows is not None and not job.by_rows
     if job.method is None or gathered:
-        return gathered
+        return job.whole or gathered
     facts = type(job.method).facts is not Method.facts
+    scaled = any(held.scaled is not None for held in job.inputs)
     cast = any(job.rounds(held) for held in job.inputs)
-    return job.whole or facts or (cast and not job.by_rows)
+    return job.whole or facts or scaled or (cast and not job.by_rows)
 
 
 def _places(work: Work) -> Iterator[tuple[int, int]]:

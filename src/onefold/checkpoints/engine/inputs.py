@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from onefold.checkpoints.engine.dequantising import dequantised
 from onefold.checkpoints.layouts import Held
 from onefold.errors import WeightsError
 from onefold.weights.torch_state import read_torch_state
@@ -32,6 +33,9 @@ class Inputs:
         Raises:
             WeightsError: its file changed since it was looked at.
         """
+        if held.scaled is not None:
+            scale = self.tensor(held.scaled.scale)
+            return dequantised(self.tensor(held.stored), scale, held.scaled.shared)
         if held.begin is None:
             tensor = self._state(held.file)[held.name]
             return tensor.detach().contiguous()

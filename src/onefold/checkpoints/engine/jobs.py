@@ -62,7 +62,8 @@ class Job:
     def whole(self) -> bool:
         """Whether it is computed in one piece."""
         whole = self.method is not None and self.method.cut == "whole"
-        return whole or self.finish is not None
+        scaled = self.copied is not None and self.copied.scaled is not None
+        return whole or scaled or self.finish is not None
 
     @property
     def inputs(self) -> list[Held]:
@@ -101,7 +102,7 @@ class Job:
 
         A method that looks at the whole tensor first, or draws for the whole of it, needs them all.
         """
-        if self.rows is None or self.rows.axis != 0 or self.finish is not None:
+        if self.rows is None or self.rows.axis != 0 or self.finish is not None or self.bytes_scaled:
             return False
         method = self.method
         if method is None:
@@ -122,6 +123,11 @@ class Job:
         moved = [held for held in self.rows.members if self.rows.moves(held)]
         return sum(self.numel * item_size(held.dtype) for held in moved)
 
+    @property
+    def bytes_scaled(self) -> int:
+        """The memory of the inputs that are stored in 8 bits with scales."""
+        return sum(4 * held.numel for held in self.inputs if held.scaled is not None)
+
     def rounds(self, held: Held) -> bool:
         """Whether an input is rounded before the merge, which takes a copy of it."""
         cast = self.cast
@@ -131,8 +137,8 @@ class Job:
     def working_bytes(self) -> int:
         """An upper estimate of the memory of this tensor, beside mapped files and buffers."""
         if self.method is None:
-            return self.bytes_gathered
+            return self.bytes_gathered + self.bytes_scaled
         own = self.method.working_bytes(self.shape, len(self.sources))
         whole = self.nbytes if self.whole else 0
         finish = 4 * self.numel * (len(self.sources) + 6) if self.finish is not None else 0
-        return own + whole + finish + self.bytes_cast + self.bytes_gathered
+        return own + whole + finish + self.bytes_cast + self.bytes_gathered + self.bytes_scaled

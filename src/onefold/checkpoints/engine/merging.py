@@ -24,7 +24,7 @@ from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.sizes import MEMORY, SHARD, bytes_of, shown_bytes
 from onefold.checkpoints.engine.templates import asked_template
 from onefold.checkpoints.engine.tokens import VocabularyWarning, planned_tokens
-from onefold.checkpoints.layouts import read_layout
+from onefold.checkpoints.layouts import check_no_adapter, read_layout
 from onefold.errors import OutputError, SettingError, shown, warn
 from onefold.progress import bar
 from onefold.weights.atomic import check_output, exchange, explain, sync
@@ -151,6 +151,8 @@ def _merge(
     located = locate(document, download, results)
     for found in located.values():
         check_apart([target], [found.path])
+    for model in document.models():
+        check_no_adapter(located[model].path)
     layouts = {model: read_layout(located[model].path) for model in document.models()}
     folders = {model: _folder(found.path) for model, found in located.items()}
     vocabulary, others = planned_tokens(

@@ -61,15 +61,23 @@ def origins_of(jobs: Sequence[Job]) -> Origins:
         WeightsError: a file cannot be read.
     """
     pairs: dict[tuple[str, str], list[tuple[str, Held, Held]]] = {}
+    partial: set[tuple[str, str]] = set()
     for job in jobs:
-        for source in job.sources if job.base is not None and job.rows is None else ():
-            if source.held.shape == job.base.shape:  # type: ignore[union-attr]
-                pair = (source.model, job.decider)
-                pairs.setdefault(pair, []).append((job.name, job.base, source.held))  # type: ignore[arg-type]
+        for source in job.sources:
+            base, own = job.base, source.held
+            if base is None:
+                continue
+            pair = (source.model, job.decider)
+            moved = job.rows is not None or base.shape != own.shape
+            if moved or base.scaled is not None or own.scaled is not None:
+                partial.add(pair)  # numbers that do not stand for one another as they are stored
+            else:
+                pairs.setdefault(pair, []).append((job.name, base, own))
     lengths: dict[str, float] = {}
     warned = []
     for (model, base), tensors in pairs.items():
-        length = _length(tensors)
+        whole = (model, base) not in partial
+        length = _length(tensors, whole)
         if length is None:
             continue
         lengths[model] = max(length, lengths.get(model, 0.0))
@@ -78,7 +86,7 @@ def origins_of(jobs: Sequence[Job]) -> Origins:
                 f"The task vector of {model} is {length:.2f} times as long as the weights of"
                 f" {base}; {model} does not stem from this base."
             )
-        elif length == 0 and _equal(tensors):
+        elif length == 0 and whole and _equal(tensors):
             warned.append(
                 f"{model} equals its base {base} wherever it was looked at, in {len(tensors)}"
                 " tensors; leave it out, as it adds nothing."
@@ -86,11 +94,19 @@ def origins_of(jobs: Sequence[Job]) -> Origins:
     return Origins(lengths, tuple(warned))
 
 
-def _length(tensors: Sequence[tuple[str, Held, Held]]) -> float | None:
-    """The length of a task vector over that of the base, of matrices if there are any."""
+def _length(tensors: Sequence[tuple[str, Held, Held]], whole: bool) -> float | None:
+    """The length of a task vector over that of the base, of matrices if there are any.
+
+    Args:
+        tensors: those that can be measured.
+        whole: they are all tensors; else those without matrices say nothing.
+    """
     from onefold.checkpoints.comparison.groups import relative_of
 
-    matrices = [one for one in tensors if len(one[1].shape) > 1] or list(tensors)
+    matrices = [one for one in tensors if len(one[1].shape) > 1]
+    matrices = matrices or (list(tensors) if whole else [])
+    if not matrices:
+        return None
     step = -(-len(matrices) // TENSORS)
     return relative_of(_measured(matrices[::step]), 1)
 

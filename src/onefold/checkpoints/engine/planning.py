@@ -106,6 +106,7 @@ def plan_merge(
     ignored = check_filters(document, [job.name for job in jobs], names)
     donor = decider_of(document, parts[0])
     stem = _stem(layouts[donor])
+    read = dict.fromkeys(note for layout in layouts.values() for note in layout.notes)
     return Plan(
         document,
         layouts,
@@ -114,7 +115,7 @@ def plan_merge(
         shards_of(jobs, shard_bytes, stem, _metadata(document)),
         written_layers(parts) if module.slices else None,
         vocabulary,
-        (*document.notes, *document.ignored, *ignored, *planner.notes()),
+        (*document.notes, *document.ignored, *read, *ignored, *planner.notes()),
     )
 
 
@@ -161,7 +162,7 @@ class Planner:
         )
         models = [m for m in found if values.merges(m)]
         dtype = self.document.out_dtype or self.document.dtype
-        written = dtype or promoted(held.dtype for held in found.values())
+        written = dtype or promoted(held.written for held in found.values())
         lacking = [str(m) for m in output.names if m not in found]
         if not models or not _fits(method, len(models)):
             if lacking:

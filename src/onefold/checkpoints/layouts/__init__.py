@@ -3,6 +3,7 @@
 Importing this package imports no torch.
 """
 
+from onefold.checkpoints.layouts.adapters import check_no_adapter
 from onefold.checkpoints.layouts.dtypes import is_float, item_size, promoted
 from onefold.checkpoints.layouts.layers import Stack, main_stack, stacks_of
 from onefold.checkpoints.layouts.layout import Held, Layout
@@ -13,6 +14,7 @@ __all__ = [
     "Held",
     "Layout",
     "Stack",
+    "check_no_adapter",
     "embedding_of",
     "is_float",
     "is_head",

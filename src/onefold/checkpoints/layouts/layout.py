@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,34 @@ from onefold.checkpoints.layouts.layers import Stack, main_stack, stacks_of
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """What turns stored 8-bit floats into numbers.
+
+    Attributes:
+        dtype: the dtype that is stored, such as "float8_e4m3fn".
+        scale: the tensor that they are multiplied by.
+        shared: how many elements along each axis share one scale.
+        written: the dtype of the result, unless a document says another.
+    """
+
+    dtype: str
+    scale: Held
+    shared: tuple[int, ...]
+    written: str
+
+
+@dataclass(frozen=True)
 class Held:
     """One tensor of a checkpoint.
 
     Attributes:
         name: its name there.
-        dtype: its dtype as torch names it, such as "bfloat16".
+        dtype: the dtype that it is read as, as torch names it, such as "bfloat16".
         shape: its shape.
         file: the file that holds it.
         begin: its first byte, counted from the file's start; None: a torch file, which is read by
             name.
+        scaled: the scales that it is multiplied by when it is read; None: there are none.
     """
 
     name: str
@@ -31,6 +49,17 @@ class Held:
     shape: tuple[int, ...]
     file: Path
     begin: int | None
+    scaled: Scaled | None = None
+
+    @property
+    def stored(self) -> Held:
+        """The tensor as it is stored, without its scales."""
+        return self if self.scaled is None else replace(self, dtype=self.scaled.dtype, scaled=None)
+
+    @property
+    def written(self) -> str:
+        """The dtype of the result, unless a document or other models say another."""
+        return self.dtype if self.scaled is None else self.scaled.written
 
     @property
     def numel(self) -> int:
@@ -39,8 +68,8 @@ class Held:
 
     @property
     def nbytes(self) -> int:
-        """The number of bytes."""
-        return self.numel * item_size(self.dtype)
+        """The number of stored bytes."""
+        return self.numel * item_size(self.stored.dtype)
 
 
 @dataclass(frozen=True)

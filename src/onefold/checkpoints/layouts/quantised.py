@@ -16,7 +16,11 @@ MARKS = {
     ".absmax": "bitsandbytes",
     ".quant_map": "bitsandbytes",
     ".SCB": "bitsandbytes",
-    ".weight_scale_inv": "fp8",
+    ".weight_zero_point": "compressed-tensors",
+    ".weight_global_scale": "compressed-tensors",
+    ".weight_scale_2": "modelopt",
+    ".scale_weight": "fp8",
+    "_scale_inv": "fp8",
     ".weight_scale": "fp8",
 }  # the end of a tensor's name -> the format that has such tensors
 

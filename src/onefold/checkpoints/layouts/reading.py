@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onefold.checkpoints.layouts.adapters import CONFIG as ADAPTER
+from onefold.checkpoints.layouts.adapters import check_names, check_no_adapter
 from onefold.checkpoints.layouts.dtypes import NAMES
 from onefold.checkpoints.layouts.layout import Held, Layout
 from onefold.checkpoints.layouts.quantised import check_dtypes, check_not_quantised
+from onefold.checkpoints.layouts.scales import with_scales
 from onefold.errors import WeightsError
 from onefold.weights.files import files_of, format_of
 from onefold.weights.folders import CONFIG as CONFIG
@@ -55,9 +58,14 @@ def read_layout(path: Path) -> Layout:
             )
     if not tensors:
         raise WeightsError(f"{path} holds no tensors; give a checkpoint with weights.")
-    check_not_quantised(path, tensors, config)
-    check_dtypes(path, {name: held.dtype for name, held in tensors.items()})
-    return Layout(path, tuple(files), tensors, config, metadata, tuple(notes))
+    check_names(path, tensors)
+    if path.is_dir() and (path / ADAPTER).is_file():
+        notes.append(f"{path} holds an adapter beside its weights, which is left out.")
+    found = with_scales(tensors, config)
+    check_not_quantised(path, found.tensors, found.config)
+    check_dtypes(path, {name: held.dtype for name, held in found.tensors.items()})
+    notes += [f"In {path}, {note}" for note in found.notes]
+    return Layout(path, tuple(files), found.tensors, found.config, metadata, tuple(notes))
 
 
 def _numbered(path: Path) -> list[Any]:
