@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onefold.checkpoints.layouts.adapters import CONFIG as ADAPTER
-from onefold.checkpoints.layouts.adapters import check_names, check_no_adapter
+from onefold.checkpoints.layouts.adapters import check_names
 from onefold.checkpoints.layouts.dtypes import NAMES
 from onefold.checkpoints.layouts.layout import Held, Layout
 from onefold.checkpoints.layouts.quantised import check_dtypes, check_not_quantised
