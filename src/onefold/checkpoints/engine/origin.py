@@ -64,15 +64,15 @@ def origins_of(jobs: Sequence[Job]) -> Origins:
     partial: set[tuple[str, str]] = set()
     for job in jobs:
         for source in job.sources:
-            base, own = job.base, source.held
-            if base is None:
+            origin, own = job.base, source.held
+            if origin is None:
                 continue
             pair = (source.model, job.decider)
-            moved = job.rows is not None or base.shape != own.shape
-            if moved or base.scaled is not None or own.scaled is not None:
+            moved = job.rows is not None or origin.shape != own.shape
+            if moved or origin.scaled is not None or own.scaled is not None:
                 partial.add(pair)  # numbers that do not stand for one another as they are stored
             else:
-                pairs.setdefault(pair, []).append((job.name, base, own))
+                pairs.setdefault(pair, []).append((job.name, origin, own))
     lengths: dict[str, float] = {}
     warned = []
     for (model, base), tensors in pairs.items():
