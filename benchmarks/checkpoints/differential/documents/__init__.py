@@ -1,0 +1,1 @@
+"""The documents of all configurations, by what they are about."""
