@@ -13,9 +13,10 @@ from onefold._version import __version__
 from onefold.checkpoints.document import Located, Reference, mergekit_yaml, record_of
 from onefold.checkpoints.engine.card import card_of
 from onefold.checkpoints.engine.companions import config_of, copy_companions
+from onefold.checkpoints.engine.components import component_configs, copy_pipeline
 from onefold.checkpoints.engine.planning import Plan
 from onefold.checkpoints.engine.result import MergedCheckpoint
-from onefold.checkpoints.engine.shards import index_of, stem_of
+from onefold.checkpoints.engine.shards import indices_of
 from onefold.checkpoints.layouts.reading import CONFIG
 from onefold.checkpoints.vocabulary import VocabularyPlan, with_vocabulary, write_tokenizer
 
@@ -84,9 +85,9 @@ def write_beside(
         OSError: the disk refuses.
     """
     document, donor = plan.document, plan.layouts[plan.donor]
-    stem = stem_of(plan.shards[0].file)
-    texts: dict[str, str | None] = dict([index_of(plan.shards, plan.jobs, stem) or ("", None)])
-    copied = copy_companions(donor, folder)
+    texts: dict[str, str | None] = dict(indices_of(plan.shards, plan.jobs))
+    copied = copy_pipeline(donor, folder) if donor.components else copy_companions(donor, folder)
+    texts |= component_configs(donor, document.out_dtype or document.dtype)
     told: list[str] = []
     config = config_of(donor, document.out_dtype or document.dtype, plan.layers)
     if config:
@@ -97,7 +98,7 @@ def write_beside(
     copied = sorted({*copied, *tokenizer.copied})
     notes = [*report.notes, *tokenizer.notes, *told]
     texts["README.md"] = card_of(report.path.name, document, notes, copied)
-    texts["mergekit_config.yml"] = mergekit_yaml(document, results)
+    texts["mergekit_config.yml"] = None if donor.components else mergekit_yaml(document, results)
     texts[RECORD] = _json(_record(plan, report, located, notes, copied))
     for name, text in texts.items():
         if text is not None:

@@ -96,11 +96,11 @@ class _Reading:
     def check_names(self) -> None:
         """Compare names, shapes and dtypes with the plan, and the index with the file."""
         jobs = [self.plan.jobs[number] for number, _ in self.shard.places]
-        stored = {job.name: job for job in jobs}
+        stored = {self.shard.inner(job.name): job for job in jobs}
         if set(self._file.keys()) != set(stored):
             raise self._damaged("holds other tensors than were merged")
         index = self.folder / index_name(stem_of(self.shard.file))
-        if len(self.plan.shards) > 1 and index.is_file():
+        if index.is_file():
             listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
             named = {name for name, file in listed.items() if file == Path(self.shard.file).name}
             if named != set(stored):
@@ -112,7 +112,7 @@ class _Reading:
 
     def compare(self, job: Job, start: int, expected: Tensor) -> None:
         """Compare the elements from `start` on with those that the plan gives, (size,)."""
-        name = job.name
+        name = self.shard.inner(job.name)
         try:
             found = self._elements(name, job, start, start + len(expected))
         except Exception as error:  # the reader has errors of its own

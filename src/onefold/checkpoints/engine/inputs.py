@@ -37,7 +37,7 @@ class Inputs:
             scale = self.tensor(held.scaled.scale)
             return dequantised(self.tensor(held.stored), scale, held.scaled.shared)
         if held.begin is None:
-            tensor = self._state(held.file)[held.name]
+            tensor = self._state(held.file)[held.key or held.name]
             return tensor.detach().contiguous()
         values, dtype = self._file(held.file), getattr(torch, held.dtype)
         end = held.begin + held.nbytes

@@ -24,7 +24,7 @@ from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.sizes import MEMORY, SHARD, bytes_of, shown_bytes
 from onefold.checkpoints.engine.templates import asked_template
 from onefold.checkpoints.engine.tokens import VocabularyWarning, planned_tokens
-from onefold.checkpoints.layouts import check_no_adapter, read_layout
+from onefold.checkpoints.layouts import check_components, check_no_adapter, read_layout
 from onefold.errors import OutputError, SettingError, shown, warn
 from onefold.progress import bar
 from onefold.weights.atomic import check_output, exchange, explain, sync
@@ -154,6 +154,7 @@ def _merge(
     for model in document.models():
         check_no_adapter(located[model].path)
     layouts = {model: read_layout(located[model].path) for model in document.models()}
+    check_components(layouts)
     folders = {model: _folder(found.path) for model, found in located.items()}
     vocabulary, others = planned_tokens(
         document, layouts, folders, lambda model: read_layout(located[model].path)
@@ -230,6 +231,7 @@ def _write_weights(plan: Plan, journal: Journal, settings: Settings) -> None:
         told = _Counter(work).add
         for shard in todo:
             path = journal.folder / shard.file
+            path.parent.mkdir(exist_ok=True)
             run_shard(shard, plan.jobs, path, inputs, settings.threads, gate, told)
             journal.finished(shard.file)
             settings.told(shard.file)
@@ -265,8 +267,9 @@ class _Counter:
 def _place(journal: Journal, target: Path, out: Path, settings: Settings) -> None:
     """Give the finished folder its name."""
     if settings.durable:
-        for name in os.listdir(journal.folder):
-            sync(journal.folder / name)
+        for folder, _, names in os.walk(journal.folder):
+            for name in (*names, "."):
+                sync(Path(folder) / name)
     check_output(out, settings.force, folder=True)  # somebody else may have written meanwhile
     journal.remove()
     old = os.listdir(target) if target.is_dir() else []

@@ -110,10 +110,14 @@ def _whole(
     decider = decider_of(document, part)
     layout = layouts[decider]
     for name in layout.tensors:
-        found = layer_of(name, layout.stacks)
-        place = OUTSIDE if found is None else position(found[1], found[0].layers)
         names = {one.model: name for one in part.inputs}
-        yield Output(name, part, place, names, decider)
+        yield Output(name, part, place_of(name, layout), names, decider)
+
+
+def place_of(name: str, layout: Layout) -> float:
+    """Where a tensor of a whole model reads gradients, from 0 to 1."""
+    found = layer_of(name, layout.stacks)
+    return OUTSIDE if found is None else position(found[1], found[0].layers)
 
 
 def _length(part: Slice) -> int:

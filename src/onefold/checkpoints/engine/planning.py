@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onefold.checkpoints.document import Document, Reference, Values, check_filters, finish_of
+from onefold.checkpoints.engine.components import component_outputs, component_parts, stems_of
 from onefold.checkpoints.engine.jobs import Job, Source
 from onefold.checkpoints.engine.outputs import (
     Output,
@@ -93,18 +94,24 @@ def plan_merge(
         RecipeError: a filter, a range of layers or a value does not fit the models.
         MembersError: the models do not fit together.
     """
-    module, parts = parts_in(document, layouts)
+    named = component_parts(document, layouts)
+    module, parts = (named[0][0], ()) if named else parts_in(document, layouts)
+    pairs = named or tuple((module, part) for part in parts)
     planner = Planner(document, layouts, vocabulary, others)
     jobs = []
-    values = {id(part): Values(document, module, part) for part in parts}
-    outputs = list(outputs_of(document, parts, layouts))
+    values = {id(part): Values(document, one, part) for one, part in pairs}
+    outputs = list(
+        component_outputs(document, named, layouts)
+        if named
+        else outputs_of(document, parts, layouts)
+    )
     for output in outputs:
-        jobs.append(planner.job(output, values[id(output.part)]))
+        jobs.append(planner.job(output, values.get(id(output.part))))
     planner.tell_left_out(outputs)
     planner.check_tokens(jobs)
     names = {model: list(layout.tensors) for model, layout in layouts.items()}
     ignored = check_filters(document, [job.name for job in jobs], names)
-    donor = decider_of(document, parts[0])
+    donor = decider_of(document, pairs[0][1])
     stem = _stem(layouts[donor])
     read = dict.fromkeys(note for layout in layouts.values() for note in layout.notes)
     return Plan(
@@ -112,7 +119,7 @@ def plan_merge(
         layouts,
         donor,
         tuple(jobs),
-        shards_of(jobs, shard_bytes, stem, _metadata(document)),
+        shards_of(jobs, shard_bytes, stem, _metadata(document), stems_of(layouts[donor])),
         written_layers(parts) if module.slices else None,
         vocabulary,
         (*document.notes, *document.ignored, *read, *ignored, *planner.notes()),
@@ -141,8 +148,12 @@ class Planner:
         self.finish = finish_of(document)
         self.told: dict[str, list[str]] = {}
 
-    def job(self, output: Output, values: Values) -> Job:
+    def job(self, output: Output, values: Values | None) -> Job:
         """How one tensor is made.
+
+        Args:
+            output: the tensor.
+            values: the parameters of its slice; None: it is copied, as no module merges it.
 
         Raises:
             RecipeError: a parameter is missing or out of range there.
@@ -157,11 +168,14 @@ class Planner:
         if not is_float(own.dtype) or not all(is_float(held.dtype) for held in found.values()):
             self._tell(f"copied from {output.decider}, as they hold no floating numbers", own.name)
             return Job(output.name, own.shape, own.dtype, copied=own)
+        dtype = self.document.out_dtype or self.document.dtype
+        if values is None:
+            self._tell(f"copied from {output.decider}, as no module names them", own.name)
+            return Job(output.name, own.shape, dtype or own.written, copied=own)
         method, given = values.merge_at(
             output.name, {m: output.names[m] for m in found}, output.place
         )
         models = [m for m in found if values.merges(m)]
-        dtype = self.document.out_dtype or self.document.dtype
         written = dtype or promoted(held.written for held in found.values())
         lacking = [str(m) for m in output.names if m not in found]
         if not models or not _fits(method, len(models)):

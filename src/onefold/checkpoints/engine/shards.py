@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.layouts import item_size
@@ -21,12 +22,18 @@ class Shard:
         header: the bytes before the tensors.
         places: for each tensor the number of its job, and its first byte in the file.
         size: the bytes of the file.
+        component: the folder that it is in, whose name its tensors do not have there; "": none.
     """
 
     file: str
     header: bytes
     places: tuple[tuple[int, int], ...]
     size: int
+    component: str = ""
+
+    def inner(self, name: str) -> str:
+        """The name of a tensor in the file."""
+        return name.removeprefix(f"{self.component}/") if self.component else name
 
 
 def stem_of(file: str) -> str:
@@ -36,7 +43,11 @@ def stem_of(file: str) -> str:
 
 
 def shards_of(
-    jobs: Sequence[Job], limit: int, stem: str, metadata: Mapping[str, str]
+    jobs: Sequence[Job],
+    limit: int,
+    stem: str,
+    metadata: Mapping[str, str],
+    stems: Mapping[str, str] | None = None,
 ) -> tuple[Shard, ...]:
     """The files for all tensors, in their order.
 
@@ -45,31 +56,59 @@ def shards_of(
         limit: the bytes of a file at most; a larger tensor gets a file of its own.
         stem: the beginning of the files' names.
         metadata: texts that every file holds.
+        stems: the folder of a component -> the beginning of its files' names with that folder.
     """
+    found: list[Shard] = []
+    parts: dict[str, list[int]] = {}
+    for number, job in enumerate(jobs):
+        head = job.name.partition("/")[0]
+        parts.setdefault(head if head in (stems or {}) else "", []).append(number)
+    for component, numbers in parts.items():
+        beginning = (stems or {}).get(component, stem)
+        found += _files(jobs, numbers, limit, beginning, metadata, component)
+    return tuple(found)
+
+
+def _files(
+    jobs: Sequence[Job],
+    numbers: Sequence[int],
+    limit: int,
+    stem: str,
+    metadata: Mapping[str, str],
+    component: str,
+) -> list[Shard]:
+    """The files of one component, or of a checkpoint that has none."""
     groups: list[list[int]] = [[]]
     filled = 0
-    for number, job in enumerate(jobs):
-        if groups[-1] and filled + job.nbytes > limit:
+    for number in numbers:
+        if groups[-1] and filled + jobs[number].nbytes > limit:
             groups.append([])
             filled = 0
         groups[-1].append(number)
-        filled += job.nbytes
+        filled += jobs[number].nbytes
     count = len(groups)
     names = [
         f"{stem}.safetensors" if count == 1 else f"{stem}-{i + 1:05d}-of-{count:05d}.safetensors"
         for i in range(count)
     ]
-    return tuple(_shard(jobs, n, name, metadata) for n, name in zip(groups, names, strict=True))
+    return [
+        _shard(jobs, group, name, metadata, component)
+        for group, name in zip(groups, names, strict=True)
+    ]
 
 
-def index_of(shards: Sequence[Shard], jobs: Sequence[Job], stem: str) -> tuple[str, str] | None:
-    """The name and the text of the index; None: there is one file."""
-    if len(shards) == 1:
-        return None
-    weight_map = {jobs[n].name: shard.file for shard in shards for n, _ in shard.places}
-    total = sum(job.nbytes for job in jobs)
-    content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    return index_name(stem), json.dumps(content, indent=2) + "\n"
+def indices_of(shards: Sequence[Shard], jobs: Sequence[Job]) -> dict[str, str]:
+    """The indices of files that belong together: name -> text."""
+    found = {}
+    for component in dict.fromkeys(shard.component for shard in shards):
+        own = [shard for shard in shards if shard.component == component]
+        if len(own) > 1:
+            places = [(shard, jobs[n]) for shard in own for n, _ in shard.places]
+            files = {shard.inner(job.name): Path(shard.file).name for shard, job in places}
+            total = sum(job.nbytes for _, job in places)
+            content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(files.items()))}
+            found[index_name(stem_of(own[0].file))] = json.dumps(content, indent=2) + "\n"
+    return found
 
 
 def index_name(stem: str) -> str:
@@ -78,7 +117,11 @@ def index_name(stem: str) -> str:
 
 
 def _shard(
-    jobs: Sequence[Job], numbers: Sequence[int], name: str, metadata: Mapping[str, str]
+    jobs: Sequence[Job],
+    numbers: Sequence[int],
+    name: str,
+    metadata: Mapping[str, str],
+    component: str,
 ) -> Shard:
     """One file. Wide dtypes come first, so that every tensor begins at a multiple of its items."""
     ordered = sorted(numbers, key=lambda number: -item_size(jobs[number].dtype))
@@ -87,7 +130,8 @@ def _shard(
     for number in ordered:
         job = jobs[number]
         end = position + job.nbytes
-        entries[job.name] = {
+        inner = job.name.removeprefix(f"{component}/") if component else job.name
+        entries[inner] = {
             "dtype": CODES[job.dtype],
             "shape": list(job.shape),
             "data_offsets": [position, end],
@@ -99,4 +143,4 @@ def _shard(
     header = len(text).to_bytes(8, "little") + text
     start = len(header)
     places = tuple((number, start + begin) for number, begin in begins)
-    return Shard(name, header, places, start + position)
+    return Shard(name, header, places, start + position, component)

@@ -7,6 +7,7 @@ from onefold.checkpoints.layouts.adapters import check_no_adapter
 from onefold.checkpoints.layouts.dtypes import is_float, item_size, promoted
 from onefold.checkpoints.layouts.layers import Stack, main_stack, stacks_of
 from onefold.checkpoints.layouts.layout import Held, Layout
+from onefold.checkpoints.layouts.pipelines import check_components
 from onefold.checkpoints.layouts.reading import read_layout
 from onefold.checkpoints.layouts.vocabulary import embedding_of, is_head, is_vocabulary
 
@@ -14,6 +15,7 @@ __all__ = [
     "Held",
     "Layout",
     "Stack",
+    "check_components",
     "check_no_adapter",
     "embedding_of",
     "is_float",

@@ -42,6 +42,7 @@ class Held:
         begin: its first byte, counted from the file's start; None: a torch file, which is read by
             name.
         scaled: the scales that it is multiplied by when it is read; None: there are none.
+        key: its name in the file; None: `name`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Held:
     file: Path
     begin: int | None
     scaled: Scaled | None = None
+    key: str | None = None
 
     @property
     def stored(self) -> Held:
@@ -83,6 +85,7 @@ class Layout:
         config: the content of config.json; empty if there is none.
         metadata: the free texts of safetensors files.
         notes: sentences on how it was read.
+        components: the networks of a pipeline in folders of their own, by the names of these.
     """
 
     path: Path
@@ -91,6 +94,7 @@ class Layout:
     config: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    components: Mapping[str, Layout] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -12,6 +12,7 @@ from onefold.checkpoints.layouts.adapters import CONFIG as ADAPTER
 from onefold.checkpoints.layouts.adapters import check_names
 from onefold.checkpoints.layouts.dtypes import NAMES
 from onefold.checkpoints.layouts.layout import Held, Layout
+from onefold.checkpoints.layouts.pipelines import is_pipeline, read_pipeline
 from onefold.checkpoints.layouts.quantised import check_dtypes, check_not_quantised
 from onefold.checkpoints.layouts.scales import with_scales
 from onefold.errors import WeightsError
@@ -28,13 +29,20 @@ def read_layout(path: Path) -> Layout:
     """The layout of a folder, or of a file.
 
     Args:
-        path: a folder with weights and perhaps a config.json, a file of weights, or the index of
-            shards.
+        path: a folder with weights and perhaps a config.json, a pipeline of several such folders, a
+            file of weights, or the index of shards.
 
     Raises:
         WeightsError: there are no weights or several kinds of them, a file is damaged, or the
             checkpoint is quantised.
     """
+    if path.is_dir() and is_pipeline(path):
+        return read_pipeline(path, _read)
+    return _read(path)
+
+
+def _read(path: Path) -> Layout:
+    """The layout of one network."""
     if path.suffix == ".gguf":
         raise WeightsError(f"{path} is a GGUF file, which is quantised; {CURE}.")
     files, listed, notes = files_of(path)

@@ -1,0 +1,156 @@
+"""Pipelines: which module of a document merges which component, and how the result is laid out.
+
+A document that lists `models` merges all components alike. One with `modules` gives each component
+that it names models and parameters of its own; components that it does not name are copied.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from onefold.checkpoints.document import Document, Module, Reference, Slice, slices_of
+from onefold.checkpoints.engine.companions import companions_of, config_of
+from onefold.checkpoints.engine.outputs import Output, decider_of, place_of
+from onefold.checkpoints.engine.shards import stem_of
+from onefold.checkpoints.layouts import Layout
+from onefold.checkpoints.layouts.pipelines import INDEX, component_of
+from onefold.checkpoints.layouts.reading import CONFIG
+from onefold.errors import MembersError
+from onefold.weights.folders import ENDINGS
+
+WEIGHTS = (*ENDINGS, ".index.json", ".msgpack", ".h5", ".onnx", ".gguf")  # are not copied
+CARDS = ("README.md", ".gitattributes")
+
+
+def component_parts(
+    document: Document, layouts: Mapping[Reference, Layout]
+) -> tuple[tuple[Module, Slice], ...] | None:
+    """Modules that name components, each with what it merges; None: they name something else.
+
+    Args:
+        document: the document.
+        layouts: all models.
+
+    Raises:
+        MembersError: a component has slices, or some modules name no component.
+    """
+    components = next(iter(layouts.values())).components
+    if components and document.form == "slices":
+        raise MembersError(
+            "Layers of a pipeline of several networks cannot be put together by slices; merge the"
+            " folders of one component by themselves."
+        )
+    named = [module.name for module in document.modules if module.name in components]
+    if not named:
+        return None
+    if others := [module.name for module in document.modules if module.name not in components]:
+        raise MembersError(
+            f"The pipelines have no component {others[0]!r}; they have {', '.join(components)}."
+        )
+    found = []
+    for module in document.modules:
+        if module.slices:
+            raise MembersError(
+                f"The layers of the component {module.name!r} cannot be put together by slices in a"
+                " pipeline; merge the folders of that component by themselves."
+            )
+        (part,) = slices_of(document, module, dict.fromkeys(layouts, 0))
+        found.append((module, part))
+    return tuple(found)
+
+
+def component_outputs(
+    document: Document, parts: Sequence[tuple[Module, Slice]], layouts: Mapping[Reference, Layout]
+) -> Iterator[Output]:
+    """All tensors that are written, component by component; those of others are the donor's.
+
+    Args:
+        document: the document.
+        parts: what `component_parts` made.
+        layouts: all models.
+    """
+    deciders = {module.name: (part, decider_of(document, part)) for module, part in parts}
+    donor = decider_of(document, parts[0][1])
+    own = Slice(())
+    for name in layouts[donor].tensors:
+        component = component_of(name, layouts[donor])
+        part, decider = deciders.get(component, (own, donor))
+        names = {one.model: name for one in part.inputs} or {donor: name}
+        if name in layouts[decider].tensors:
+            yield Output(name, part, place_of(name, layouts[decider]), names, decider)
+
+
+def stems_of(layout: Layout) -> dict[str, str]:
+    """The component of each file of weights -> the file in the result, without its ending."""
+    stems = {}
+    for name, one in layout.components.items():
+        file = one.files[0]
+        stem = stem_of(file.name) if file.suffix == ".safetensors" else _renamed(file)
+        stems[name] = f"{name}/{stem}"
+    return stems
+
+
+def copy_pipeline(layout: Layout, target: Path) -> list[str]:
+    """Copy all of a pipeline that is no weights; links are followed.
+
+    Args:
+        layout: the donor.
+        target: the folder of the result.
+
+    Returns:
+        The names of the files, relative to the folder.
+
+    Raises:
+        OSError: one cannot be read or written.
+    """
+    names = []
+    for file in _beside(layout):
+        place = target / file.relative_to(layout.folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+        names.append(place.relative_to(target).as_posix())
+    return sorted(names)
+
+
+def component_configs(layout: Layout, dtype: str | None) -> dict[str, str]:
+    """The configs of components that change: file -> text.
+
+    Args:
+        layout: the donor.
+        dtype: what the weights are written in; None: as the donor's are.
+    """
+    found = {}
+    for name, one in layout.components.items():
+        path = one.folder / CONFIG
+        if "model_type" not in one.config:  # of a class that takes no other keys
+            continue
+        changed = config_of(one, dtype, None)
+        if changed != json.loads(path.read_text(encoding="utf-8")):
+            text = json.dumps(changed, indent=2, ensure_ascii=False)
+            found[f"{name}/{CONFIG}"] = text + "\n"
+    return found
+
+
+def _beside(layout: Layout) -> Iterator[Path]:
+    """The files of a pipeline that are copied."""
+    folder = layout.folder
+    if (folder / INDEX).is_file():
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        inner = [folder / name for name, kind in index.items() if isinstance(kind, list)]
+        places = [*(file for file in folder.iterdir() if file.is_file()), *inner]
+    else:
+        places = [*companions_of(layout), *(one.folder for one in layout.components.values())]
+    for place in dict.fromkeys(places):
+        files = [place] if place.is_file() else sorted(place.rglob("*")) if place.is_dir() else []
+        for file in files:
+            if file.is_file() and not file.name.endswith(WEIGHTS) and file.name not in CARDS:
+                yield file
+
+
+def _renamed(file: Path) -> str:
+    """The name in safetensors of a torch file, as libraries look for it."""
+    stem = stem_of(file.name).removesuffix(file.suffix)
+    return "model" if stem == "pytorch_model" else stem
