@@ -39,9 +39,9 @@ def test_modules_of_sentence_transformers_are_copied_with_their_folders(tmp_path
 def test_the_number_of_layers_is_entered_where_the_config_says_it(tmp_path: Path) -> None:
     config = {"text_config": {"num_hidden_layers": 2, "layer_types": ["full", "full"]}}
     layout = read_layout(folder(tmp_path / "m", config))
-    changed = config_of(layout, "bfloat16", 5)
+    changed = config_of(layout, "bfloat16", {"default": (2, 5)})
     assert changed["text_config"] == {"num_hidden_layers": 5, "layer_types": ["full"] * 5}
     other = read_layout(folder(tmp_path / "other", {"blocks": 2}))
-    check_layers(other, 2)
+    check_layers(other, {"default": (2, 2)})
     with pytest.raises(WeightsError, match="does not say 2 layers"):
-        check_layers(other, 3)
+        check_layers(other, {"default": (2, 3)})

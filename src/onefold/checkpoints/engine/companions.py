@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onefold.checkpoints.engine.layer_counts import Layers, parts_of, set_layers
 from onefold.checkpoints.layouts import Layout
-from onefold.checkpoints.layouts.layers import COUNTS
 from onefold.checkpoints.layouts.reading import CONFIG
-from onefold.errors import WeightsError
 
 NAMES = (
     "generation_config.json",
@@ -26,6 +25,7 @@ NAMES = (
     "config_sentence_transformers.json",
 )
 PATTERNS = ("*.py",)
+NONE: Layers = {}
 MODULES = "modules.json"  # of sentence-transformers: the folders of further modules
 
 
@@ -61,61 +61,40 @@ def copy_companions(layout: Layout, target: Path) -> list[str]:
     return names
 
 
-def config_of(layout: Layout, dtype: str | None, layers: int | None) -> dict[str, Any]:
+def config_of(layout: Layout, dtype: str | None, layers: Layers = NONE) -> dict[str, Any]:
     """The content of the config of the result; {}: the donor has none.
 
     Args:
         layout: the donor.
         dtype: what the weights were written in; None: as the donor's are.
-        layers: the number of layers; None: the donor's.
+        layers: module -> the number of the donor's layers, and that of the result.
 
     Raises:
-        WeightsError: the donor's config does not say where the number of layers stands.
+        WeightsError: the donor's config does not say where a number of layers stands.
     """
     if not layout.config:
         return {}
     config: dict[str, Any] = json.loads(json.dumps(layout.config))
-    parts = [
-        config,
-        *([config["text_config"]] if isinstance(config.get("text_config"), dict) else []),
-    ]
     if dtype is not None:
-        for part in parts:
+        for part in parts_of(config):
             for key in ("dtype", "torch_dtype"):
                 if key in part:
                     part[key] = dtype
         if "dtype" not in config and "torch_dtype" not in config:
             config["torch_dtype"] = dtype
-    if layers is not None and layers != layout.layers:
-        _set_layers(parts, layout, layers)
+    for module, (old, new) in layers.items():
+        if old != new:
+            set_layers(config, module, old, new, layout.path / CONFIG)
     return config
 
 
-def check_layers(layout: Layout, layers: int | None) -> None:
+def check_layers(layout: Layout, layers: Layers) -> None:
     """Refuse another number of layers where the config does not say it.
 
     Raises:
         WeightsError: so it is.
     """
     config_of(layout, None, layers)
-
-
-def _set_layers(parts: list[dict[str, Any]], layout: Layout, layers: int) -> None:
-    old, done = layout.layers, False
-    for part in parts:
-        for key in COUNTS:
-            if part.get(key) == old and not isinstance(part[key], bool):
-                part[key] = layers
-                done = True
-        for key in ("layer_types", "sliding_window_pattern"):
-            value = part.get(key)
-            if isinstance(value, list) and len(value) == old and len(set(map(str, value))) == 1:
-                part[key] = value[:1] * layers
-    if not done:
-        raise WeightsError(
-            f"{layout.path / CONFIG} does not say {old} layers under any of {', '.join(COUNTS)}, so"
-            f" that {layers} cannot be written there; merge without slices."
-        )
 
 
 def _modules(folder: Path) -> list[str]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from onefold.checkpoints.document import Document, Module, Reference, Slice, slices_of
+from onefold.checkpoints.document import Document, Reference
 from onefold.checkpoints.engine.companions import companions_of, config_of
-from onefold.checkpoints.engine.outputs import Output, decider_of, place_of
+from onefold.checkpoints.engine.regions import Region
 from onefold.checkpoints.engine.shards import stem_of
 from onefold.checkpoints.layouts import Layout
 from onefold.checkpoints.layouts.pipelines import INDEX, component_of
@@ -25,10 +25,10 @@ WEIGHTS = (*ENDINGS, ".index.json", ".msgpack", ".h5", ".onnx", ".gguf")  # are 
 CARDS = ("README.md", ".gitattributes")
 
 
-def component_parts(
+def component_regions(
     document: Document, layouts: Mapping[Reference, Layout]
-) -> tuple[tuple[Module, Slice], ...] | None:
-    """Modules that name components, each with what it merges; None: they name something else.
+) -> dict[Reference, dict[str, Region]] | None:
+    """The tensors of each component that a module names; None: modules name something else.
 
     Args:
         document: the document.
@@ -50,37 +50,20 @@ def component_parts(
         raise MembersError(
             f"The pipelines have no component {others[0]!r}; they have {', '.join(components)}."
         )
-    found = []
     for module in document.modules:
         if module.slices:
             raise MembersError(
                 f"The layers of the component {module.name!r} cannot be put together by slices in a"
                 " pipeline; merge the folders of that component by themselves."
             )
-        (part,) = slices_of(document, module, dict.fromkeys(layouts, 0))
-        found.append((module, part))
-    return tuple(found)
+    return {
+        model: {name: _region(layout, name) for name in named} for model, layout in layouts.items()
+    }
 
 
-def component_outputs(
-    document: Document, parts: Sequence[tuple[Module, Slice]], layouts: Mapping[Reference, Layout]
-) -> Iterator[Output]:
-    """All tensors that are written, component by component; those of others are the donor's.
-
-    Args:
-        document: the document.
-        parts: what `component_parts` made.
-        layouts: all models.
-    """
-    deciders = {module.name: (part, decider_of(document, part)) for module, part in parts}
-    donor = decider_of(document, parts[0][1])
-    own = Slice(())
-    for name in layouts[donor].tensors:
-        component = component_of(name, layouts[donor])
-        part, decider = deciders.get(component, (own, donor))
-        names = {one.model: name for one in part.inputs} or {donor: name}
-        if name in layouts[decider].tensors:
-            yield Output(name, part, place_of(name, layouts[decider]), names, decider)
+def _region(layout: Layout, component: str) -> Region:
+    names = (name for name in layout.tensors if component_of(name, layout) == component)
+    return Region(layout, f"{component}/", {name.partition("/")[2]: name for name in names})
 
 
 def stems_of(layout: Layout) -> dict[str, str]:
@@ -127,7 +110,7 @@ def component_configs(layout: Layout, dtype: str | None) -> dict[str, str]:
         path = one.folder / CONFIG
         if "model_type" not in one.config:  # of a class that takes no other keys
             continue
-        changed = config_of(one, dtype, None)
+        changed = config_of(one, dtype)
         if changed != json.loads(path.read_text(encoding="utf-8")):
             text = json.dumps(changed, indent=2, ensure_ascii=False)
             found[f"{name}/{CONFIG}"] = text + "\n"

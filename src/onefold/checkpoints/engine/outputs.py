@@ -4,21 +4,29 @@ A document that lists models writes the tensors of its base, or else of the mode
 first. A document that lists slices writes the layers of its slices one after the other. What
 stands before the layers (embeddings) is that of the first slice, everything else (the last norm,
 heads) that of the last one.
+
+A document that lists modules does so for the tensors of each of them. Everything that is in none of
+them is copied from the base, or else from the model that is listed first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from onefold.checkpoints.document import Document, Module, Reference, Slice, position, slices_of
+from onefold.checkpoints.document.content import WHOLE
 from onefold.checkpoints.document.parameters import OUTSIDE
+from onefold.checkpoints.document.slices import parts_of, with_base
+from onefold.checkpoints.engine.components import component_regions
+from onefold.checkpoints.engine.regions import Region, regions_of, whole
 from onefold.checkpoints.layouts import Layout, Stack
 from onefold.checkpoints.layouts.layers import layer_of
 from onefold.checkpoints.layouts.vocabulary import is_embedding
 from onefold.errors import MembersError
 
 BEFORE = ("embed", "wpe", "patch", "cls_token", "pos_", "position", "stem", "rotary")
+Regions = Mapping[Reference, Region]
 
 
 @dataclass(frozen=True)
@@ -27,17 +35,37 @@ class Output:
 
     Attributes:
         name: its name there.
-        part: the slice that it belongs to.
+        part: the slice that it belongs to; None: it is in no module, and copied.
         place: where gradients are read, from 0 to 1.
         names: its name in each model of the slice.
         decider: the model whose tensor it is where others lack it.
     """
 
     name: str
-    part: Slice
+    part: Slice | None
     place: float
     names: Mapping[Reference, str]
     decider: Reference
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A module with what its models hold of it.
+
+    Attributes:
+        module: the module.
+        parts: its slices, checked against the models.
+        regions: its tensors in each model that is merged in it.
+    """
+
+    module: Module
+    parts: tuple[Slice, ...]
+    regions: Regions
+
+    @property
+    def layers(self) -> int | None:
+        """The number of layers that slices write; None: those of the models."""
+        return sum(map(_length, self.parts)) if self.module.slices else None
 
 
 def decider_of(document: Document, part: Slice) -> Reference:
@@ -47,41 +75,80 @@ def decider_of(document: Document, part: Slice) -> Reference:
     return base if base is not None and base in models else models[0]
 
 
-def parts_in(
-    document: Document, layouts: Mapping[Reference, Layout]
-) -> tuple[Module, tuple[Slice, ...]]:
-    """The module of a document and its slices, checked against the models.
+def merged_modules(document: Document, layouts: Mapping[Reference, Layout]) -> tuple[Merged, ...]:
+    """The modules of a document and their slices, checked against the models.
 
     Raises:
-        MembersError: the document names several modules.
+        MembersError: the tensors of a module cannot be told.
         RecipeError: a range of layers does not exist.
     """
-    if len(document.modules) > 1:
-        names = ", ".join(module.name for module in document.modules)
-        raise MembersError(
-            f"The document merges several modules ({names}), and only one is merged here; write"
-            " 'models' for all tensors, with filters for what differs."
+    named = [module.name for module in document.modules]
+    found = component_regions(document, layouts)
+    if named == [WHOLE]:
+        every = {model: whole(layout) for model, layout in layouts.items()}
+        return (_merged(document, document.modules[0], every),)
+    members = {
+        module.name: dict.fromkeys(
+            one.model for part in parts_of(module) for one in with_base(document, part).inputs
         )
-    module = document.modules[0]
-    counts = {reference: layout.layers for reference, layout in layouts.items()}
-    prefixes = {None if one.main is None else one.main.prefix for one in layouts.values()}
-    if not module.slices and len(prefixes) > 1:  # what is not of one kind is told by the tensors
-        counts = dict.fromkeys(counts, 0)
-    return module, slices_of(document, module, counts)
+        for module in document.modules
+    }
+    if found is None:
+        found = {
+            model: regions_of(model, layout, named, [n for n in named if model in members[n]])
+            for model, layout in layouts.items()
+        }
+    return tuple(
+        _merged(document, one, {model: found[model][one.name] for model in members[one.name]})
+        for one in document.modules
+    )
+
+
+def donor_of(document: Document, merged: tuple[Merged, ...]) -> Reference:
+    """The model whose files and further tensors are copied."""
+    if merged[0].module.name != WHOLE and document.base is not None:
+        return document.base
+    return decider_of(document, merged[0].parts[0])
 
 
 def outputs_of(
-    document: Document, parts: tuple[Slice, ...], layouts: Mapping[Reference, Layout]
+    document: Document, merged: tuple[Merged, ...], layouts: Mapping[Reference, Layout]
 ) -> Iterator[Output]:
     """All tensors that are written, in the order of the deciding models' files.
 
     Raises:
         MembersError: a model of a slice has no layers.
     """
-    if not document.modules[0].slices:
-        yield from _whole(document, parts[0], layouts)
+    donor = donor_of(document, merged)
+    if merged[0].module.name == WHOLE:
+        yield from _module(document, merged[0], donor)
         return
-    mains = {model: main for model, layout in layouts.items() if (main := layout.main) is not None}
+    found: dict[str, Output] = {}
+    for one in merged:
+        found.update((output.name, output) for output in _module(document, one, donor))
+    dropped = {name for one in merged for name in _left_by_slices(one, donor)}
+    names = layouts[donor].tensors
+    ordered = [name for name in names if name in found or name not in dropped]
+    for name in [*ordered, *(name for name in found if name not in names)]:
+        yield found.get(name) or Output(name, None, OUTSIDE, {donor: name}, donor)
+
+
+def _merged(document: Document, module: Module, regions: Regions) -> Merged:
+    counts = {model: region.layers for model, region in regions.items()}
+    prefixes = {None if one.main is None else one.main.prefix for one in regions.values()}
+    component = any(one.prefix.endswith("/") for one in regions.values())
+    if not module.slices and (component or len(prefixes) > 1):  # told by the tensors
+        counts = dict.fromkeys(counts, 0)
+    return Merged(module, slices_of(document, module, counts), regions)
+
+
+def _module(document: Document, merged: Merged, donor: Reference) -> Iterator[Output]:
+    """The tensors of one module, named as in the donor if that has the module."""
+    parts, regions = merged.parts, merged.regions
+    if not merged.module.slices:
+        yield from _whole(document, parts[0], regions, donor)
+        return
+    mains = {model: main for model, region in regions.items() if (main := region.main) is not None}
     for part in parts:
         for one in part.inputs:
             if one.model not in mains:
@@ -89,35 +156,35 @@ def outputs_of(
                     f"{one.model} has no layers, as no names of its tensors count up from 0; merge"
                     " it with 'models' in place of 'slices'."
                 )
-    first = mains[decider_of(document, parts[0])].name
-    yield from _outside(document, parts[0], layouts, mains, before=True)
+    naming = donor if donor in mains else decider_of(document, parts[0])
+    yield from _outside(document, parts[0], regions, mains, naming, before=True)
     number = 0
     for part in parts:
         for offset in range(_length(part)):
-            yield from _layer(document, part, offset, first, number, layouts, mains)
+            yield from _layer(document, part, offset, naming, number, regions, mains)
             number += 1
-    yield from _outside(document, parts[-1], layouts, mains, before=False)
+    yield from _outside(document, parts[-1], regions, mains, naming, before=False)
 
 
-def written_layers(parts: tuple[Slice, ...]) -> int:
-    """The number of layers that slices write."""
-    return sum(_length(part) for part in parts)
+def _left_by_slices(merged: Merged, donor: Reference) -> Iterator[str]:
+    """The layers of the donor that slices put others in place of."""
+    region = merged.regions.get(donor)
+    if merged.module.slices and region is not None and region.main is not None:
+        stacks = {region.main.prefix: region.main}
+        for inner, name in region.inner.items():
+            if layer_of(inner, stacks) is not None:
+                yield name
 
 
-def _whole(
-    document: Document, part: Slice, layouts: Mapping[Reference, Layout]
-) -> Iterator[Output]:
+def _whole(document: Document, part: Slice, regions: Regions, donor: Reference) -> Iterator[Output]:
     decider = decider_of(document, part)
-    layout = layouts[decider]
-    for name in layout.tensors:
-        names = {one.model: name for one in part.inputs}
-        yield Output(name, part, place_of(name, layout), names, decider)
-
-
-def place_of(name: str, layout: Layout) -> float:
-    """Where a tensor of a whole model reads gradients, from 0 to 1."""
-    found = layer_of(name, layout.stacks)
-    return OUTSIDE if found is None else position(found[1], found[0].layers)
+    region = regions[decider]
+    naming = regions.get(donor, region)
+    for inner in region.inner:
+        found = layer_of(inner, region.stacks)
+        place = OUTSIDE if found is None else position(found[1], found[0].layers)
+        names = {one.model: regions[one.model].name(inner) for one in part.inputs}
+        yield Output(naming.name(inner), part, place, names, decider)
 
 
 def _length(part: Slice) -> int:
@@ -129,36 +196,42 @@ def _layer(
     document: Document,
     part: Slice,
     offset: int,
-    named: Callable[[int, str], str],
+    naming: Reference,
     number: int,
-    layouts: Mapping[Reference, Layout],
+    regions: Regions,
     mains: Mapping[Reference, Stack],
 ) -> Iterator[Output]:
     decider = decider_of(document, part)
     starts = {one.model: (one.layers or (0, 0))[0] for one in part.inputs}
     main, layer = mains[decider], starts[decider] + offset
     place = position(offset, _length(part))
-    for name in layouts[decider].tensors:
-        found = layer_of(name, {main.prefix: main})
+    for inner in regions[decider].inner:
+        found = layer_of(inner, {main.prefix: main})
         if found is None or found[1] != layer:
             continue
         ending = found[2]
-        names = {m: mains[m].name(start + offset, ending) for m, start in starts.items()}
-        yield Output(named(number, ending), part, place, names, decider)
+        names = {
+            model: regions[model].name(mains[model].name(start + offset, ending))
+            for model, start in starts.items()
+        }
+        written = regions[naming].name(mains[naming].name(number, ending))
+        yield Output(written, part, place, names, decider)
 
 
 def _outside(
     document: Document,
     part: Slice,
-    layouts: Mapping[Reference, Layout],
+    regions: Regions,
     mains: Mapping[Reference, Stack],
+    naming: Reference,
     before: bool,
 ) -> Iterator[Output]:
     decider = decider_of(document, part)
     main = mains[decider]
-    for name in layouts[decider].tensors:
-        if layer_of(name, {main.prefix: main}) is None and _is_before(name) is before:
-            yield Output(name, part, OUTSIDE, {one.model: name for one in part.inputs}, decider)
+    for inner in regions[decider].inner:
+        if layer_of(inner, {main.prefix: main}) is None and _is_before(inner) is before:
+            names = {one.model: regions[one.model].name(inner) for one in part.inputs}
+            yield Output(regions[naming].name(inner), part, OUTSIDE, names, decider)
 
 
 def _is_before(name: str) -> bool:
