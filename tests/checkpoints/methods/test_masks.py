@@ -3,8 +3,7 @@ import pytest
 import torch
 from checkpoints.methods.cases import inputs_of, made, related
 
-from onefold.checkpoints.methods.base import BLOCK
-from onefold.checkpoints.methods.dare import ascending, by_place
+from onefold.checkpoints.methods.dare import CHANCES, by_rank
 from onefold.checkpoints.methods.masks import Mask, chosen, fractions, key_of, packed, words
 
 RANDOM = ("dare_linear", "dare_ties", "della_linear", "della")
@@ -134,21 +133,34 @@ def test_della_refuses_probabilities_outside_of_0_and_1():
     kept("della", 1.0, 0.15)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_places_in_ascending_order(dtype):
-    torch.manual_seed(0)
-    rows = torch.randn(3, 300).to(dtype).to(torch.float64 if dtype.itemsize == 8 else torch.float32)
-    rows[:, ::3] = rows[:, 1:2]  # equal ones
-    told = rows.abs().sort(dim=1, stable=True).indices
-    assert np.array_equal(ascending(rows, dtype), told.numpy())
-    assert BLOCK % 8 == 0
+def shares(keys, low, high):
+    """Of all random numbers, the share that keeps each element of a row."""
+    row, drawn = np.asarray([keys]), np.arange(1 << 16, dtype=np.uint16)
+    counts = np.zeros(len(keys))
+    for start in range(0, 1 << 16, 1 << 12):
+        numbers = drawn[start : start + (1 << 12)]
+        many = np.repeat(row, len(numbers), axis=0)
+        counts += by_rank(many, np.repeat(numbers, len(keys)), low, high).reshape(many.shape).sum(0)
+    return counts / (1 << 16)
 
 
-@pytest.mark.parametrize("length", [1, 5, 1 << 15, (1 << 15) + 1])
-def test_flags_by_place(length):
-    generator = np.random.default_rng(0)
-    order = np.stack([generator.permutation(length) for _ in range(2)])
-    flags = generator.random((2, length)) < 0.3
-    told = np.empty_like(flags)
-    np.put_along_axis(told, order, flags, axis=1)
-    assert np.array_equal(by_place(order, flags), told)
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])
+def test_probabilities_rise_along_the_ranks(dtype):
+    keys = np.random.default_rng(0).permutation(50).astype(dtype)
+    low, high = int(0.3 * CHANCES), int(0.8 * CHANCES)
+    told = low + (high - low) * keys.astype(float) / 49
+    assert np.abs(shares(keys, low, high) - told / CHANCES).max() < 2e-5
+
+
+def test_equal_elements_take_their_mean_rank():
+    keys = np.array([7, 3, 3, 9, 3, 7, 1], dtype=np.int16)
+    ranks = np.array([4.5, 2, 2, 6, 2, 4.5, 0])
+    low, high = int(0.25 * CHANCES), int(0.75 * CHANCES)
+    told = (low + (high - low) * ranks / 6) / CHANCES
+    assert np.abs(shares(keys, low, high) - told).max() < 5e-5
+
+
+@pytest.mark.parametrize("keys", [[5], [5, 5, 5]])
+def test_one_probability_for_all_ranks(keys):
+    half = CHANCES // 2
+    assert (shares(np.array(keys, dtype=np.int32), half, half) == 0.5).all()

@@ -15,19 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from onefold.checkpoints.methods.base import BLOCK, Cut, TensorInputs, methods
-from onefold.checkpoints.methods.lazily import np, torch
-from onefold.checkpoints.methods.masks import Mask, chosen, fractions, key_of, packed
+from onefold.checkpoints.methods.lazily import np
+from onefold.checkpoints.methods.masks import chosen, fractions, key_of, packed
 from onefold.checkpoints.methods.parameters import DENSITY, WEIGHT, Parameter, Value, setting
 from onefold.checkpoints.methods.products import columns_of, row_of
+from onefold.checkpoints.methods.ranking import keys_of
 from onefold.checkpoints.methods.ties import NORMALIZE, Between, Everything, Trim, TrimmedMethod
 from onefold.checkpoints.methods.trimming import NONE, Edge
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+CHANCES = 1 << 15  # of which probabilities by rank are whole numbers
 RESCALE = "Restore the sum of magnitudes after the random choice."
 EPSILON = Parameter(
     "epsilon", 0.15, low=0.0, high=1.0, help="How far probabilities lie around the density."
@@ -123,56 +122,48 @@ class DellaLinear(TrimmedMethod):
         if density <= 0:
             return Between(Edge(NONE, NONE))
         key = key_of(inputs.seed, inputs.name, inputs.models[index])
-        ramp = np.linspace(density - epsilon, density + epsilon, row) if row > 1 else density
-        limits = np.broadcast_to(np.asarray(ramp * (1 << 32), dtype=np.uint32), (row,))
+        around = epsilon if row > 1 else 0.0
+        low, high = (int((density + side * around) * CHANCES) for side in (-1, 1))
         dtype = inputs.ranking
 
         def flags(start: int, stop: int) -> Any:
-            order = ascending(inputs.delta(index, start, stop).view(-1, row), dtype)
-            drawn = fractions(key, start, stop, 32).reshape(-1, row) < limits
-            return by_place(order, drawn).reshape(-1)
+            keys = keys_of(inputs.delta(index, start, stop), dtype).numpy().reshape(-1, row)
+            return by_rank(keys, fractions(key, start, stop, 16), low, high)
 
         return packed(inputs.numel, self.step(inputs), flags)
 
 
-def ascending(rows: Tensor, dtype: torch.dtype) -> Any:
-    """For each row the places of its elements, from the smallest magnitude to the largest one.
+def by_rank(keys: Any, drawn: Any, low: int, high: int) -> Any:
+    """Which elements are kept, with probabilities that rise along the ranks of each row.
 
-    Of equal magnitudes the earlier one comes first. Place and magnitude are sorted as one whole
-    number, the magnitude in its higher bits.
-
-    Args:
-        rows: (rows, n).
-        dtype: in which magnitudes are compared.
-    """
-    length = rows.shape[1]
-    place = max(1, (length - 1).bit_length())
-    bits = 8 * dtype.itemsize - 1
-    if bits + place > 64:
-        return np.argsort(rows.to(dtype).abs().numpy(), axis=1, kind="stable")
-    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
-    kind = np.uint32 if bits + place <= 32 else np.uint64
-    joined = rows.to(dtype).abs().view(whole).numpy().astype(kind)
-    np.left_shift(joined, kind(place), out=joined)
-    np.bitwise_or(joined, np.arange(length, dtype=kind), out=joined)
-    joined.sort(axis=1)
-    return np.bitwise_and(joined, kind((1 << place) - 1))
-
-
-def by_place(order: Any, flags: Any) -> Any:
-    """Flags in the order of the places, (rows, n) bool, from those in the order of magnitudes.
-
-    Place and flag are sorted as one whole number, which is faster than writing to the places.
+    An element whose random number lies below `low` is kept at any rank, one from `high` on at none.
+    One between is kept from that rank on at which the probability exceeds it, that is, if it is not
+    below the row's element at that rank. Only these need to be looked up. Equal elements take the
+    last of their ranks or the first, by a random bit. Probabilities rise by equal steps, so that
+    this is the probability of their mean rank.
 
     Args:
-        order: (rows, n) places.
-        flags: (rows, n) bool.
+        keys: (rows, n) whole numbers in the order of the magnitudes, n at least 2 where `low` and
+            `high` differ; they are not changed.
+        drawn: (rows * n,) uint16, random; the lowest bit is that of equal elements.
+        low: of `CHANCES`, the probability of the smallest element of a row.
+        high: that of the largest one.
+
+    Returns:
+        (rows * n,) bool.
     """
-    joined = order.astype(np.uint16 if order.shape[1] <= 1 << 15 else np.uint32)
-    np.left_shift(joined, joined.dtype.type(1), out=joined)
-    np.bitwise_or(joined, flags, out=joined)
-    joined.sort(axis=1)
-    return np.bitwise_and(joined, joined.dtype.type(1)).astype(bool)
+    length, numbers = keys.shape[1], drawn >> np.uint16(1)
+    kept = numbers < low
+    between = np.flatnonzero((numbers - np.uint16(low)) < np.uint16(max(high - low, 0)))
+    if not len(between):
+        return kept
+    ordered = np.sort(keys, axis=1).reshape(-1)
+    step = np.float32((length - 1) / (high - low))
+    ranks = np.ceil((numbers.take(between) - np.float32(low - 0.5)) * step).astype(np.int64)
+    first = ~drawn.take(between).astype(keys.dtype) & 1
+    limits = ordered.take(between // length * length + np.clip(ranks, 1, length - 1) - first)
+    kept[between] = keys.reshape(-1).take(between) >= limits + first
+    return kept
 
 
 @methods.register("della")
@@ -192,4 +183,4 @@ class Della(DellaLinear):
     elects: ClassVar[bool] = True
 
 
-__all__ = ["DareLinear", "DareTies", "Della", "DellaLinear", "Mask", "ascending"]
+__all__ = ["DareLinear", "DareTies", "Della", "DellaLinear", "by_rank"]

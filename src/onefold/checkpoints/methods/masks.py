@@ -89,11 +89,15 @@ class Mask:
             values: (n,) a part of the tensor.
             start: index of the part's first element.
         """
-        low, stop = start // 8, start + len(values)
-        flags = np.unpackbits(self.bits[low : -(-stop // 8)])[start - low * 8 :][: len(values)]
         array = values.numpy()
-        np.multiply(array, flags.view(bool), out=array)
+        np.multiply(array, self.flags(start, start + len(values)), out=array)
         return values
+
+    def flags(self, start: int, stop: int) -> Array:
+        """Whether each of the elements `start` to `stop - 1` is kept, bool."""
+        low = start // 8
+        bits = np.unpackbits(self.bits[low : -(-stop // 8)])
+        return bits[start - low * 8 :][: stop - start].view(bool)
 
 
 def packed(numel: int, step: int, flags: Callable[[int, int], Array]) -> Mask:

@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from onefold.checkpoints.methods.lazily import np, torch
 from onefold.checkpoints.methods.products import blocks
+from onefold.checkpoints.methods.scratch import buffer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Values = Callable[[int, int], "Tensor"]
 SAMPLED = 1 << 19  # elements from which on a sample is taken
-STRETCH = 1024  # elements of the sample in each block
+STRETCHES, STRETCH = 256, 1024  # of the sample at most, and the elements of each
+APART = 1 << 12  # elements from one stretch to the next at least
 MOST, FEW = 0.05, 1 << 20  # the share or the number of elements that may lie between
-SPAN = 16  # blocks whose histograms are kept as one
+SPAN = 4  # blocks whose histograms are kept as one
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def ranks_of(values: Values, numel: int, ranks: Sequence[int], dtype: torch.dtyp
         dtype: in which magnitudes are compared: a 16-bit one, float32, or float64.
     """
     if dtype.itemsize == 2:
-        return _in_one_pass(values, numel, ranks, dtype)
+        histogram = Histogram(values, numel, dtype)
+        return [histogram.at(rank) for rank in ranks]
     found = []
     for rank in ranks:
         between = _between(values, numel, rank, dtype) if numel >= SAMPLED else None
@@ -71,9 +74,15 @@ def ranking_bytes(numel: int) -> int:
 
 
 def keys_of(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """The keys of the elements' magnitudes; whole numbers of as many bits as the dtype."""
+    """The keys of the elements' magnitudes; whole numbers of as many bits as the dtype.
+
+    They are good until this thread asks for other keys.
+    """
     bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
-    return values.to(dtype).abs().view(bits)
+    keys = buffer("keys", 0, len(values), bits)
+    if values.dtype != dtype:
+        values = keys.view(dtype).copy_(values)
+    return torch.bitwise_and(values.view(bits), torch.iinfo(bits).max, out=keys)
 
 
 def value_of(key: int, dtype: torch.dtype) -> float:
@@ -103,34 +112,46 @@ def _within(first: int, last: int) -> Iterable[tuple[int, int]]:
     return ((first + start, first + stop) for start, stop in blocks(last - first))
 
 
-def _in_one_pass(
-    values: Values, numel: int, ranks: Sequence[int], dtype: torch.dtype
-) -> list[Rank]:
-    """What is at the ranks, by one histogram over all keys of 16 bits."""
-    spans: list[tuple[int, int, Any]] = []
-    parts = blocks(numel)
-    for i in range(0, len(parts), SPAN):
-        counts = np.zeros(1 << 15, dtype=np.int32)
-        for start, stop in parts[i : i + SPAN]:
-            found = torch.bincount(keys_of(values(start, stop), dtype)).numpy()
-            np.add(counts[: len(found)], found, out=counts[: len(found)], casting="unsafe")
-        spans.append((parts[i][0], parts[min(i + SPAN, len(parts)) - 1][1], counts))
-    whole = sum(counts.astype(np.int64) for _, _, counts in spans)
-    summed = np.cumsum(whole)
-    told = []
-    for rank in ranks:
-        key = int(np.searchsorted(summed, rank, side="right"))
-        equal = int(whole[key])
-        held = [(start, stop, int(counts[key])) for start, stop, counts in spans]
-        told.append(Rank(key, rank - (int(summed[key]) - equal), equal, held))
-    return told
+class Histogram:
+    """How many elements have each key of 16 bits, counted in one pass.
+
+    Args:
+        values: (start, stop) -> those elements, float32 or float64.
+        numel: number of elements.
+        dtype: in which magnitudes are compared, a 16-bit one.
+    """
+
+    def __init__(self, values: Values, numel: int, dtype: torch.dtype) -> None:
+        self.spans: list[tuple[int, int, Any]] = []  # start, stop, counts
+        parts = blocks(numel)
+        for i in range(0, len(parts), SPAN):
+            counts = np.zeros(1 << 15, dtype=np.int32)
+            for start, stop in parts[i : i + SPAN]:
+                found = torch.bincount(keys_of(values(start, stop), dtype)).numpy()
+                np.add(counts[: len(found)], found, out=counts[: len(found)], casting="unsafe")
+            self.spans.append((parts[i][0], parts[min(i + SPAN, len(parts)) - 1][1], counts))
+        self.counts = sum(counts.astype(np.int64) for _, _, counts in self.spans)
+        self._summed = np.cumsum(self.counts)
+
+    @property
+    def zeros(self) -> int:
+        """How many elements are 0 in the dtype of the comparison."""
+        return int(self.counts[0])
+
+    def at(self, rank: int) -> Rank:
+        """What is at an ascending rank."""
+        key = int(np.searchsorted(self._summed, rank, side="right"))
+        equal = int(self.counts[key])
+        held = [(start, stop, int(counts[key])) for start, stop, counts in self.spans]
+        return Rank(key, rank - (int(self._summed[key]) - equal), equal, held)
 
 
 def _between(values: Values, numel: int, rank: int, dtype: torch.dtype) -> tuple[int, int] | None:
     """The keys between which a sample says that the wanted one lies; None if that is no help."""
+    apart = max(APART, -(-numel // STRETCHES))
     parts = [
-        keys_of(values(start, min(start + STRETCH, stop)), dtype).numpy()
-        for start, stop in blocks(numel)
+        keys_of(values(start, min(start + STRETCH, numel)), dtype).numpy().copy()
+        for start in range(0, numel, apart)
     ]
     sample = np.concatenate(parts)
     sample.sort()

@@ -15,13 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from onefold.checkpoints.methods.base import Method, Prepared, TensorInputs, methods
+from onefold.checkpoints.methods.base import BLOCK, Method, Prepared, TensorInputs, methods
 from onefold.checkpoints.methods.election import elect
 from onefold.checkpoints.methods.lazily import np, torch
+from onefold.checkpoints.methods.masks import Mask, packed
 from onefold.checkpoints.methods.parameters import setting
 from onefold.checkpoints.methods.products import blocks, total
 from onefold.checkpoints.methods.ranking import ranking_bytes
-from onefold.checkpoints.methods.trimming import ALL, NONE, Edge, edges
+from onefold.checkpoints.methods.scratch import buffer
+from onefold.checkpoints.methods.trimming import Edge, edge_by_zeros
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,47 +45,60 @@ class Sce(Method):
     needs_base: ClassVar[bool] = True
     least: ClassVar[int] = 0
 
-    def facts(self, inputs: TensorInputs) -> tuple[Edge, list[float]]:
-        """The edge of the selected variances, and the weight of each model."""
-        selected = self.selected(inputs)
+    def facts(self, inputs: TensorInputs) -> tuple[Mask | None, list[float]]:
+        """Which elements are selected, and the weight of each model; None: all of them."""
+        edge = self.edge(inputs)
         squares = [0.0] * len(inputs.tensors)
-        for start, stop in blocks(inputs.numel):
-            for i, change in enumerate(changes_of(inputs, selected, start, stop)):
-                squares[i] += total(change.square_())
+
+        def flags(start: int, stop: int) -> Any:
+            """Select the elements of a block, and sum their squares on the way."""
+            changes = list(inputs.changes(start, stop))
+            found = edge.flags(variance(changes), start) if edge is not None else None
+            for i, change in enumerate(changes):
+                squares[i] += total(selected(change, found).square_())
+            return found
+
+        if edge is None:
+            for start, stop in blocks(inputs.numel):
+                flags(start, stop)
+        mask = None if edge is None else packed(inputs.numel, BLOCK, flags)
         means = [square / inputs.numel for square in squares]
         summed = sum(means)
         if summed < 1e-6:
-            return selected, [1 / len(means)] * len(means)
-        return selected, [mean / summed for mean in means]
+            return mask, [1 / len(means)] * len(means)
+        return mask, [mean / summed for mean in means]
 
-    def selected(self, inputs: TensorInputs) -> Edge:
-        """The edge above which variances are selected."""
+    def edge(self, inputs: TensorInputs) -> Edge | None:
+        """The edge above which variances are selected; None: all elements are selected."""
         if self.select_topk >= 1:
-            return Edge(ALL, ALL)
+            return None
         dtype = torch.bfloat16 if inputs.ranking == torch.bfloat16 else inputs.work
 
         def variances(start: int, stop: int) -> Tensor:
             return variance(list(inputs.changes(start, stop)))
 
-        varying = sum(
-            int(torch.count_nonzero(variances(start, stop).to(dtype)))
-            for start, stop in blocks(inputs.numel)
-        )
-        # In float32, as in mergekit: 0.7 of 1440 is 1008 there, and 1007.99 in float64.
-        kept = min(varying, int(np.float32(varying) * np.float32(self.select_topk)))
-        if kept == 0:
-            return Edge(NONE, NONE)
-        return edges(variances, inputs.numel, [inputs.numel - kept], dtype, True)[0]
+        def below(zeros: int) -> int:
+            """How many are below the edge, if so many variances are 0."""
+            varying = inputs.numel - zeros
+            # In float32, as in mergekit: 0.7 of 1440 is 1008 there, and 1007.99 in float64.
+            kept = int(np.float32(varying) * np.float32(self.select_topk))
+            return inputs.numel - min(varying, kept)
+
+        return edge_by_zeros(variances, inputs.numel, below, dtype)
 
     def working_bytes(self, shape: Sequence[int], models: int) -> int:
         """An upper estimate of the memory that one tensor takes beside inputs and result."""
-        own = ranking_bytes(math.prod(shape)) if self.select_topk < 1 else 0
+        numel = math.prod(shape)
+        own = ranking_bytes(numel) + -(-numel // 8) if self.select_topk < 1 else 0
         return super().working_bytes(shape, models) + own
 
     def block(self, prepared: Prepared, plan: Any, start: int, stop: int) -> Tensor:
         """The base and the merged change."""
-        selected, weights = prepared.facts
-        changes = changes_of(prepared.inputs, selected, start, stop)
+        mask, weights = prepared.facts
+        changes = list(prepared.inputs.changes(start, stop))
+        if mask is not None:
+            flags = mask.flags(start, stop)
+            changes = [selected(change, flags) for change in changes]
         found = elect(changes, weights, weights)
         assert found.agreeing is not None
         found.magnitude.div_(found.agreeing.clamp_(min=1e-6))
@@ -92,21 +107,23 @@ class Sce(Method):
 
 def variance(changes: list[Tensor]) -> Tensor:
     """The variance over the models at each element, divided by their number."""
-    mean = changes[0].clone()
+    count, first = len(changes), changes[0]
+    found, step, mean = (buffer("variance", i, len(first), first.dtype) for i in range(3))
+    if count == 2:
+        return torch.sub(first, changes[1], out=found).square_().mul_(0.25)
+    mean.copy_(first)
     for change in changes[1:]:
         mean.add_(change)
-    mean.div_(len(changes))
-    found = torch.zeros_like(mean)
-    for change in changes:
-        difference = torch.sub(change, mean)
-        found.addcmul_(difference, difference)
-    return found.div_(len(changes))
+    mean.div_(count)
+    torch.sub(first, mean, out=found).square_()
+    for change in changes[1:]:
+        torch.sub(change, mean, out=step)
+        found.addcmul_(step, step)
+    return found.div_(count)
 
 
-def changes_of(inputs: TensorInputs, selected: Edge, start: int, stop: int) -> list[Tensor]:
-    """The changes of all models, 0 where the variance is not selected."""
-    changes = list(inputs.changes(start, stop))
-    if selected == Edge(ALL, ALL):
-        return changes
-    kept = selected.above(variance(changes), start).sign_()
-    return [change.mul_(kept) for change in changes]
+def selected(change: Tensor, flags: Any) -> Tensor:
+    """The change with 0 where it is not selected; it is modified. None: all are selected."""
+    if flags is not None:
+        np.multiply(change.numpy(), flags, out=change.numpy())
+    return change

@@ -14,8 +14,8 @@ from onefold.checkpoints.methods.lazily import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 1 << 16  # elements; float32 buffers of this size stay in a core's cache
-LARGEST = 1 << 18  # elements; larger buffers are made anew and not kept
+BLOCK = 1 << 18  # elements; float32 buffers of this size stay in a core's cache
+LARGEST = 1 << 20  # elements; larger buffers are made anew and not kept
 
 
 class _Buffers(threading.local):

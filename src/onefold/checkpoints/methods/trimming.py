@@ -11,12 +11,20 @@ the values that round to either side, so that nothing is rounded a second time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onefold.checkpoints.methods.lazily import np, torch
-from onefold.checkpoints.methods.ranking import Rank, Values, position_of, ranks_of, value_of
+from onefold.checkpoints.methods.products import blocks
+from onefold.checkpoints.methods.ranking import (
+    Histogram,
+    Rank,
+    Values,
+    position_of,
+    ranks_of,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +59,19 @@ class Edge:
                 torch.ops.aten.hardshrink.out(part, limit, out=part)
         return values
 
+    def flags(self, magnitudes: Tensor, start: int) -> Any:
+        """Which elements are above the edge, (n,) bool.
+
+        Args:
+            magnitudes: (n,) a part of the tensor, nowhere negative.
+            start: index of the part's first element.
+        """
+        found = np.empty(len(magnitudes), dtype=bool)
+        cut = min(max(self.position - start, 0), len(found))
+        np.greater(magnitudes.numpy()[:cut], self.before, out=found[:cut])
+        np.greater(magnitudes.numpy()[cut:], self.after, out=found[cut:])
+        return found
+
 
 def edges(
     values: Values, numel: int, below: Sequence[int], dtype: torch.dtype, earlier_is_larger: bool
@@ -75,6 +96,30 @@ def edges(
         else:
             found.append(_edge_at(values, next(ranks), dtype, earlier_is_larger))
     return found
+
+
+def edge_by_zeros(
+    values: Values, numel: int, below: Callable[[int], int], dtype: torch.dtype
+) -> Edge:
+    """The edge with as many elements below it as follows from the number of zeros.
+
+    Args:
+        values: (start, stop) -> those elements, float32 or float64.
+        numel: number of elements.
+        below: the number of zeros in `dtype` -> the number of elements below the edge. Of equal
+            magnitudes, the earlier element counts as the larger one.
+        dtype: in which magnitudes are compared: a 16-bit one, float32, or float64.
+    """
+    if dtype.itemsize > 2:
+        nonzero = sum(
+            int(torch.count_nonzero(values(start, stop).to(dtype))) for start, stop in blocks(numel)
+        )
+        return edges(values, numel, [below(numel - nonzero)], dtype, True)[0]
+    histogram = Histogram(values, numel, dtype)
+    count = below(histogram.zeros)
+    if not 0 < count < numel:
+        return Edge(ALL, ALL) if count <= 0 else Edge(NONE, NONE)
+    return _edge_at(values, histogram.at(count), dtype, True)
 
 
 def _edge_at(values: Values, rank: Rank, dtype: torch.dtype, earlier_is_larger: bool) -> Edge:
@@ -112,4 +157,12 @@ def kept_share(density: float, numel: int) -> int:
     return 0 if density <= 0 else max(1, int(density * numel))
 
 
-__all__: Sequence[str] = ["ALL", "NONE", "Edge", "edges", "kept_share", "magnitudes"]
+__all__: Sequence[str] = [
+    "ALL",
+    "NONE",
+    "Edge",
+    "edge_by_zeros",
+    "edges",
+    "kept_share",
+    "magnitudes",
+]
