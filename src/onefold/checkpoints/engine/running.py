@@ -12,6 +12,7 @@ and tensors wait for one another where the second term would pass the bound.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import threading
@@ -37,7 +38,7 @@ from onefold.checkpoints.engine.shards import Shard
 from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.methods.base import BLOCK, Prepared, TensorInputs, name_of
 
-RANGE = 4 * BLOCK  # elements that are computed, looked at and written in one step
+RANGE = BLOCK  # elements that are computed, looked at and written in one step
 LARGE = 16 * RANGE  # elements of a buffer that is not kept for the next tensor
 SPLIT = 1 << 24  # elements from which on several threads work on one tensor
 
@@ -223,7 +224,7 @@ def run_shard(
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
-        os.truncate(descriptor, shard.size)
+        reserve(descriptor, shard.size)
         _write(descriptor, shard.header, 0)
         stop = threading.Event()
         taken, lock = _parts(shard, jobs, inputs, gate), threading.Lock()
@@ -270,6 +271,23 @@ def computed(work: Work, start: int, stop: int) -> Tensor:
     out = torch.empty(stop - start, dtype=getattr(torch, work.job.dtype))
     _fill(work, work.source(), start, stop, out)
     return out
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Give an empty file its size, and its room on the disk where the system can.
+
+    Writing into reserved room costs about half as much, and a full disk shows before the work.
+
+    Raises:
+        OSError: the disk has no room.
+    """
+    os.truncate(descriptor, size)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
 
 
 @contextlib.contextmanager

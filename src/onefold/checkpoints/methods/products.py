@@ -31,6 +31,14 @@ def total(values: Tensor) -> float:
     return float(found + values[whole:].sum().double())
 
 
+def total_of_squares(values: Tensor) -> float:
+    """The sum of the squares of the elements of a flat tensor."""
+    whole = len(values) // STRETCH * STRETCH
+    norms = torch.linalg.vector_norm(values[:whole].view(-1, STRETCH), dim=1)
+    found = norms.double().square_().sum() if whole else 0.0
+    return float(found + values[whole:].double().square_().sum())
+
+
 def blocks(numel: int, step: int = BLOCK) -> list[tuple[int, int]]:
     """The first element of each block, and the one behind its last."""
     return [(start, min(start + step, numel)) for start in range(0, numel, step)]
@@ -71,6 +79,9 @@ def products(
         product = buffer("product", 0, stop - start, inputs.work)
         for i in range(count):
             for j in range(i, count):
+                if along == "tensor" and i == j:
+                    found[0, i, i] += total_of_squares(vectors[i])
+                    continue
                 torch.mul(vectors[i], vectors[j], out=product)
                 if along == "tensor":
                     found[0, i, j] += total(product)

@@ -20,7 +20,7 @@ from onefold.checkpoints.methods.election import elect
 from onefold.checkpoints.methods.lazily import np, torch
 from onefold.checkpoints.methods.masks import Mask, packed
 from onefold.checkpoints.methods.parameters import setting
-from onefold.checkpoints.methods.products import blocks, total
+from onefold.checkpoints.methods.products import blocks, total_of_squares
 from onefold.checkpoints.methods.ranking import ranking_bytes
 from onefold.checkpoints.methods.scratch import buffer
 from onefold.checkpoints.methods.trimming import Edge, edge_by_zeros
@@ -55,7 +55,7 @@ class Sce(Method):
             changes = list(inputs.changes(start, stop))
             found = edge.flags(variance(changes), start) if edge is not None else None
             for i, change in enumerate(changes):
-                squares[i] += total(selected(change, found).square_())
+                squares[i] += total_of_squares(selected(change, found))
             return found
 
         if edge is None:
