@@ -35,8 +35,8 @@ def total_of_squares(values: Tensor) -> float:
     """The sum of the squares of the elements of a flat tensor."""
     whole = len(values) // STRETCH * STRETCH
     norms = torch.linalg.vector_norm(values[:whole].view(-1, STRETCH), dim=1)
-    found = norms.double().square_().sum() if whole else 0.0
-    return float(found + values[whole:].double().square_().sum())
+    found = norms.double().square().sum() if whole else 0.0
+    return float(found + values[whole:].double().square().sum())
 
 
 def blocks(numel: int, step: int = BLOCK) -> list[tuple[int, int]]:
