@@ -52,7 +52,13 @@ FIXED = (
         "The models to merge, or one document (.yml) that says everything.",
         Flag(metavar="MODELS..."),
     ),
-    Option("output", ("output",), str, "The folder of the result.", Flag(short="-o")),
+    Option(
+        "output",
+        ("output",),
+        str,
+        "The folder of the result, or of single files NAME.safetensors.",
+        Flag(short="-o"),
+    ),
     Option(
         "method",
         ("method",),

@@ -224,6 +224,23 @@ def test_torch_files_of_components_become_safetensors_of_the_right_name(tmp_path
     assert not (made.path / "unet/diffusion_pytorch_model.bin").exists()
 
 
+def test_variants_keep_their_names_and_their_index(tmp_path: Path) -> None:
+    paths = []
+    for seed, name in enumerate("ab"):
+        folder = diffusion(tmp_path / name, seed)
+        (folder / UNET).rename(folder / "unet/diffusion_pytorch_model.fp16.safetensors")
+        (folder / "unet/diffusion_pytorch_model.safetensors.index.fp16.json").write_text("{}")
+        paths.append(folder)
+    made = onefold.merge_checkpoints(linear(paths), tmp_path / "out")
+    assert (made.path / "unet/diffusion_pytorch_model.fp16.safetensors").is_file()
+    assert not list((made.path / "unet").glob("*.index.*"))
+    many = onefold.merge_checkpoints(linear(paths), tmp_path / "many", max_shard_size=500)
+    index = many.path / "unet/diffusion_pytorch_model.safetensors.index.fp16.json"
+    files = set(json.loads(index.read_text())["weight_map"].values())
+    assert all((index.parent / file).is_file() for file in files)
+    assert all(file.startswith("diffusion_pytorch_model.fp16-0000") for file in files)
+
+
 def sentences(folder: Path, seed: int, inner: str, torch_file: bool = False) -> Path:
     """A folder as sentence-transformers writes it, with weights in a dense layer."""
     folder.mkdir()

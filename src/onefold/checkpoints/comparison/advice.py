@@ -14,13 +14,14 @@ from onefold.checkpoints.comparison.thresholds import (
     SAME_DIRECTION,
     UNRELATED,
 )
+from onefold.checkpoints.layouts.ancestry import told_of
 
 LISTED = 3  # names in a sentence
 
 
 def advice_of(found: CheckpointComparison) -> tuple[str, ...]:
     """The sentences, what must be put right first."""
-    parts = (_non_finite, _structure, _companions, _lengths, _directions)
+    parts = (_non_finite, _structure, _companions, _ancestry, _lengths, _directions)
     return tuple(sentence for part in parts for sentence in part(found))
 
 
@@ -84,6 +85,11 @@ def _companions(found: CheckpointComparison) -> Iterator[str]:
         )
     else:
         yield f"The files of the tokenizers differ, but their tokens do not ({counts})."
+
+
+def _ancestry(found: CheckpointComparison) -> Iterator[str]:
+    for name, ancestors in found.ancestors.items():
+        yield told_of(name, ancestors)
 
 
 def _lengths(found: CheckpointComparison) -> Iterator[str]:

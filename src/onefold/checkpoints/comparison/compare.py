@@ -18,7 +18,9 @@ from onefold.checkpoints.comparison.results import (
     Differences,
     NonFinite,
 )
+from onefold.checkpoints.layouts.ancestry import ancestors_of
 from onefold.errors import SettingError
+from onefold.weights.header import read_header
 
 PathLike = str | os.PathLike[str]
 PACKED = ("I8", "U8", "I32")
@@ -124,6 +126,7 @@ def _result(
         tensors=tuple(change_of(one.name, [one], count) for one in compared),
         non_finite=_non_finite(opened, measured),
         differences=_differences(opened),
+        ancestors=_ancestors(opened),
     )
     return replace(result, advice=advice_of(result))
 
@@ -152,6 +155,16 @@ def _non_finite(
         for at, k in enumerate(one.holders)
         if one.sums.nans[at] or one.sums.infinite[at]
     )
+
+
+def _ancestors(opened: Mapping[str, Opened]) -> dict[str, tuple[str, ...]]:
+    """What the checkpoints say that they were merged from."""
+    found = {}
+    for name, one in opened.items():
+        first = next(iter(one.entries.values()))
+        if first.tensor is None and (own := ancestors_of(read_header(first.file).metadata)):
+            found[name] = own
+    return found
 
 
 def _differences(opened: Mapping[str, Opened]) -> Differences:

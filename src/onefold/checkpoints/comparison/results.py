@@ -117,6 +117,7 @@ class CheckpointComparison:
         non_finite: the tensors with NaN or infinite values; their places are left out of all sums.
         differences: what is not a matter of values.
         advice: one sentence each.
+        ancestors: checkpoint -> the models that it says it was merged from.
     """
 
     paths: Mapping[str, str]
@@ -129,6 +130,7 @@ class CheckpointComparison:
     non_finite: tuple[NonFinite, ...]
     differences: Differences
     advice: tuple[str, ...] = ()
+    ancestors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def heading(self) -> str:

@@ -21,7 +21,8 @@ from onefold.checkpoints.layouts.reading import CONFIG
 from onefold.errors import MembersError
 from onefold.weights.folders import ENDINGS
 
-WEIGHTS = (*ENDINGS, ".index.json", ".msgpack", ".h5", ".onnx", ".gguf")  # are not copied
+WEIGHTS = (*ENDINGS, ".msgpack", ".h5", ".onnx", ".gguf")  # ends of files that are not copied
+INDICES = (".safetensors.index.", ".bin.index.")  # also of a variant, as .index.fp16.json
 CARDS = ("README.md", ".gitattributes")
 
 
@@ -129,8 +130,13 @@ def _beside(layout: Layout) -> Iterator[Path]:
     for place in dict.fromkeys(places):
         files = [place] if place.is_file() else sorted(place.rglob("*")) if place.is_dir() else []
         for file in files:
-            if file.is_file() and not file.name.endswith(WEIGHTS) and file.name not in CARDS:
+            if file.is_file() and not _is_weights(file.name) and file.name not in CARDS:
                 yield file
+
+
+def _is_weights(name: str) -> bool:
+    """Whether a file holds weights, or is an index of such files."""
+    return name.endswith(WEIGHTS) or any(end in name for end in INDICES)
 
 
 def _renamed(file: Path) -> str:

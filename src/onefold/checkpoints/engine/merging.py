@@ -14,17 +14,31 @@ from typing import TYPE_CHECKING
 from onefold._version import __version__
 from onefold.checkpoints.document import Document, locate, read_documents, yaml_of
 from onefold.checkpoints.document.methods import method_file
-from onefold.checkpoints.engine.beside import write_beside, write_tokens
+from onefold.checkpoints.engine.beside import WrittenTokenizer, write_beside, write_tokens
 from onefold.checkpoints.engine.companions import check_layers
 from onefold.checkpoints.engine.estimate import estimate
 from onefold.checkpoints.engine.journal import Journal
 from onefold.checkpoints.engine.origin import UnrelatedBase, origins_of
 from onefold.checkpoints.engine.planning import Plan, plan_merge
 from onefold.checkpoints.engine.result import MergedCheckpoint
+from onefold.checkpoints.engine.single_files import (
+    as_single,
+    check_single,
+    files_to_hash,
+    fill_hashes,
+    hashing,
+    is_single,
+    place_single,
+)
 from onefold.checkpoints.engine.sizes import MEMORY, SHARD, bytes_of, shown_bytes
 from onefold.checkpoints.engine.templates import asked_template
 from onefold.checkpoints.engine.tokens import VocabularyWarning, planned_tokens
-from onefold.checkpoints.layouts import check_components, check_no_adapter, read_layout
+from onefold.checkpoints.layouts import (
+    check_components,
+    check_no_adapter,
+    read_layout,
+    with_whole_averages,
+)
 from onefold.errors import OutputError, SettingError, shown, warn
 from onefold.progress import bar
 from onefold.weights.atomic import check_output, exchange, explain, sync
@@ -80,8 +94,9 @@ def merge_checkpoints(
     Args:
         document: a file in YAML (mergekit's configuration), a document, or several that refer to
             one another.
-        out: the folder of the result. Results of named documents that others refer to come beside
-            it, as OUT-NAME.
+        out: the folder of the result; with a name that ends in ".safetensors" the file, where all
+            models are files. Results of named documents that others refer to come beside it, as
+            OUT-NAME.
         as_mergekit: ignore in a file what mergekit ignores, with a warning; False: refuse it.
         download: fetch models that are in no folder and not in the cache of Hugging Face.
         dry_run: make and check the plan, and write nothing.
@@ -124,7 +139,7 @@ def merge_documents(
     *first, last = documents
     places = {str(one.name): out.with_name(f"{out.name}-{one.name}") for one in first}
     for place in (*places.values(), out):
-        check_output(place, settings.force, folder=True)
+        check_output(place, settings.force, folder=not is_single(place))
     results: dict[str, Path] = {}
     before: list[MergedCheckpoint] = []
     for one in first:
@@ -147,7 +162,8 @@ def _merge(
     before: tuple[MergedCheckpoint, ...] = (),
 ) -> MergedCheckpoint:
     start = time.perf_counter()
-    target = check_output(out, settings.force, folder=True)
+    single = is_single(out)
+    target = check_output(out, settings.force, folder=not single)
     located = locate(document, download, results)
     for found in located.values():
         check_apart([target], [found.path])
@@ -155,12 +171,17 @@ def _merge(
         check_no_adapter(located[model].path)
     layouts = {model: read_layout(located[model].path) for model in document.models()}
     check_components(layouts)
+    if single:
+        check_single(out, layouts)
+    layouts = with_whole_averages(layouts)
     folders = {model: _folder(found.path) for model, found in located.items()}
     vocabulary, others = planned_tokens(
         document, layouts, folders, lambda model: read_layout(located[model].path)
     )
     plan = plan_merge(document, layouts, settings.shard, vocabulary, others)
     check_layers(layouts[plan.donor], plan.layers)
+    if single:
+        plan = as_single(plan, target.name)
     origins = origins_of(plan.jobs)
     doubts = tuple(vocabulary.warnings) if vocabulary else ()
     template, told = asked_template(document, folders, vocabulary.tokens if vocabulary else {})
@@ -190,9 +211,15 @@ def _merge(
         resumed = len(journal.done)
         try:
             _check_space(plan, journal.folder, journal.done)
-            tokenizer = write_tokens(plan, journal.folder, template)
-            _write_weights(plan, journal, settings)
-            late = write_beside(plan, report, journal.folder, located, tokenizer, results)
+            tokenizer, late = WrittenTokenizer((), ()), tuple[str, ...]()
+            if single:
+                with hashing(files_to_hash(plan)) as hashes:
+                    _write_weights(plan, journal, settings)
+                    fill_hashes(plan, journal.folder / target.name, hashes())
+            else:
+                tokenizer = write_tokens(plan, journal.folder, template)
+                _write_weights(plan, journal, settings)
+                late = write_beside(plan, report, journal.folder, located, tokenizer, results)
             _check_written(plan, journal, settings)
             _place(journal, target, out, settings)
         except OSError as error:
@@ -265,7 +292,12 @@ class _Counter:
 
 
 def _place(journal: Journal, target: Path, out: Path, settings: Settings) -> None:
-    """Give the finished folder its name."""
+    """Give the finished folder, or single file, its name."""
+    if is_single(out):
+        check_output(out, settings.force)
+        journal.remove()
+        place_single(journal.folder, target.name, target, settings.durable)
+        return
     if settings.durable:
         for folder, _, names in os.walk(journal.folder):
             for name in (*names, "."):

@@ -12,6 +12,7 @@ from onefold.checkpoints.layouts import (
     Held,
     Layout,
     embedding_of,
+    is_constant,
     is_float,
     is_head,
     is_vocabulary,
@@ -59,6 +60,9 @@ class Planner:
         shape = own.shape if rows is None else rows.shape(own)
         if rows is None:
             self._check_shapes(output, own, found)
+        if is_constant(output.name):
+            self._tell(f"copied from {output.decider}, as they are constants", output.name)
+            return Job(output.name, own.shape, own.dtype, copied=own)
         if not is_float(own.dtype) or not all(is_float(held.dtype) for held in found.values()):
             self._tell(f"copied from {output.decider}, as they hold no floating numbers", own.name)
             return Job(output.name, own.shape, own.dtype, copied=own)

@@ -65,7 +65,9 @@ class MergedCheckpoint:
 
     @property
     def donors(self) -> str:
-        """Whose config and tokenizer it has."""
+        """Whose config and tokenizer it has; of a single file, whose metadata."""
+        if self.path.suffix == ".safetensors":
+            return f"metadata of {self.donor}"
         if self.tokenizer in (None, self.donor):
             return f"config and tokenizer of {self.donor}"
         return f"config of {self.donor}, tokenizer of {self.tokenizer}"

@@ -12,6 +12,8 @@ from onefold.checkpoints.layouts import item_size
 from onefold.checkpoints.layouts.dtypes import CODES
 from onefold.weights.files import SHARD
 
+NAMED = ("model", "diffusion_pytorch_model")  # stems behind which libraries put a variant
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -112,7 +114,14 @@ def indices_of(shards: Sequence[Shard], jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def index_name(stem: str) -> str:
-    """The name of the index of files whose names begin with `stem`."""
+    """The name of the index of files whose names begin with `stem`.
+
+    A stem may hold a variant, as "diffusion_pytorch_model.fp16".
+    """
+    folder, slash, file = stem.rpartition("/")
+    name, dot, variant = file.partition(".")
+    if dot and name in NAMED:
+        return f"{folder}{slash}{name}.safetensors.index.{variant}.json"
     return f"{stem}.safetensors.index.json"
 
 

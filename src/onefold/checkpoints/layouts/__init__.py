@@ -4,6 +4,7 @@ Importing this package imports no torch.
 """
 
 from onefold.checkpoints.layouts.adapters import check_no_adapter
+from onefold.checkpoints.layouts.buffers import is_constant, with_whole_averages
 from onefold.checkpoints.layouts.dtypes import is_float, item_size, promoted
 from onefold.checkpoints.layouts.layers import Stack, main_stack, stacks_of
 from onefold.checkpoints.layouts.layout import Held, Layout
@@ -18,6 +19,7 @@ __all__ = [
     "check_components",
     "check_no_adapter",
     "embedding_of",
+    "is_constant",
     "is_float",
     "is_head",
     "is_vocabulary",
@@ -26,4 +28,5 @@ __all__ = [
     "promoted",
     "read_layout",
     "stacks_of",
+    "with_whole_averages",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from onefold.checkpoints.layouts.adapters import CONFIG as ADAPTER
 from onefold.checkpoints.layouts.adapters import check_names
+from onefold.checkpoints.layouts.ancestry import ancestors_of, told_of
 from onefold.checkpoints.layouts.dtypes import NAMES
 from onefold.checkpoints.layouts.layout import Held, Layout
 from onefold.checkpoints.layouts.pipelines import is_pipeline, read_pipeline
@@ -73,6 +74,8 @@ def _read(path: Path) -> Layout:
     check_not_quantised(path, found.tensors, found.config)
     check_dtypes(path, {name: held.dtype for name, held in found.tensors.items()})
     notes += [f"In {path}, {note}" for note in found.notes]
+    if ancestors := ancestors_of(metadata):
+        notes.append(told_of(path, ancestors))
     return Layout(path, tuple(files), found.tensors, found.config, metadata, tuple(notes))
 
 
