@@ -189,10 +189,8 @@ class Check:
                     continue
                 where = (*entry.at, i) if gradient else entry.at
                 if known.name in CLAMPED and not isinstance(value, bool | str):
-                    nearest_one = (
-                        ", and is taken for the nearest" if self.findings.as_mergekit else ""
-                    )
-                    self.findings.ignore(where, f"it {problem}{nearest_one}")
+                    taken = ", and is taken for the nearest" if self.findings.as_mergekit else ""
+                    self.findings.ignore(where, f"it {problem}{taken}")
                 else:
                     self.findings.refuse(where, f"it {problem}")
         unused = not known.used and known.name not in HARMLESS
