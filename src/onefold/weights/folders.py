@@ -23,6 +23,7 @@ FIRST = (
     "pytorch_model.bin.index.json",
     "pytorch_model.bin",
 )  # files of weights that libraries write, in the order in which they are looked for
+NO_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")  # of a training run
 ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -52,6 +53,7 @@ def weights_in(folder: Path) -> Path | list[Path]:
     for name in FIRST:
         if name in names:
             return folder / name
+    names = [name for name in names if not name.startswith(NO_WEIGHTS)]
     if "model_index.json" in names:
         raise WeightsError(
             f"{folder} is a pipeline of several networks; merge them one by one, as with"

@@ -308,3 +308,17 @@ def test_documents_are_checked_without_torch(root: Path) -> None:
 
 def test_a_place_is_told_with_its_revision() -> None:
     assert str(Reference(Place("a", "b"), Place("c"))) == "a@b+c"
+
+
+def test_of_a_model_whose_row_is_named_the_weights_are_needed(hub: list[str], cache: Path) -> None:
+    content = {
+        "merge_method": "linear",
+        "models": [{"model": "org"}],
+        "parameters": {"weight": 1},
+        "tokenizer": {"source": "org/name", "tokens": {"<x>": {"source": "org/name"}}},
+    }
+    (asked,) = parse_documents(json.dumps(content), "It")
+    assert asked.row_models() == (Reference(Place("org/name")),)
+    found = locate(asked, download=True, results={"org": Path("made")})
+    folder = found[Reference(Place("org/name"))].path
+    assert (folder / "model.safetensors").read_bytes() == b"weights"

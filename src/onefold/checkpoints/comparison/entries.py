@@ -1,43 +1,20 @@
-"""The tensors of a checkpoint, found in a folder or file and read from headers alone."""
+"""The tensors of a checkpoint as they are stored, told from headers alone."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from onefold.checkpoints.document.cache import is_name, snapshot
+from onefold.checkpoints.layouts import Held, Layout, read_layout
+from onefold.checkpoints.layouts.dtypes import CODES
 from onefold.errors import WeightsError
-from onefold.weights.files import SHARD, files_of, format_of
-from onefold.weights.header import read_header
 
-FIRST = (
-    "model.safetensors.index.json",
-    "model.safetensors",
-    "diffusion_pytorch_model.safetensors.index.json",
-    "diffusion_pytorch_model.safetensors",
-    "pytorch_model.bin.index.json",
-    "pytorch_model.bin",
-    "diffusion_pytorch_model.bin",
-)  # files of weights that libraries write, in the order in which they are looked for
-ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-OTHERS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")  # no weights in these
-TORCH_CODES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint8": "U8",
-    "bool": "BOOL",
-}  # a dtype as torch names it -> as safetensors names it
 LARGEST_TEXT = 2**28  # bytes of a JSON file
+ADAPTER = "adapter_model.safetensors"  # beside which a folder holds no other weights
 
 
 @dataclass(frozen=True)
@@ -91,20 +68,34 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Opened:
             twice.
     """
     place = _place(path)
-    folder = place if place.is_dir() else place.parent
-    entries: dict[str, Entry] = {}
-    parts = list(_parts(place)) if place.is_dir() else [("", place)]
-    for prefix, given in parts:
-        for name, entry in _read(given):
-            if prefix + name in entries:
-                raise WeightsError(
-                    f"'{prefix + name}' is both in {entries[prefix + name].file} and in"
-                    f" {entry.file}; give shards of one checkpoint."
-                )
-            entries[prefix + name] = entry
-    if not entries:
-        raise WeightsError(f"{place} holds no tensors; give a checkpoint with weights.")
-    return Opened(place, folder, entries)
+    layout = read_layout(_weights_of(place), stored=True)
+    states = _states(layout)
+    entries = {name: _entry(held, states) for name, held in layout.tensors.items()}
+    return Opened(place, layout.folder, entries)
+
+
+def _entry(held: Held, states: dict[Path, Any]) -> Entry:
+    """A tensor of a layout."""
+    dtype = CODES.get(held.dtype, held.dtype)
+    if held.begin is not None:
+        return Entry(held.file, dtype, held.shape, held.begin)
+    return Entry(held.file, dtype, held.shape, 0, states[held.file][held.key or held.name])
+
+
+def _states(layout: Layout) -> dict[Path, Any]:
+    """The tensors of torch files, mapped by a reader that runs no code from them."""
+    files = dict.fromkeys(held.file for held in layout.tensors.values() if held.begin is None)
+    if not files:
+        return {}
+    from onefold.weights.torch_state import read_torch_state  # imports torch
+
+    return {file: read_torch_state([file], None, [])[0] for file in files}
+
+
+def _weights_of(place: Path) -> Path:
+    """What is read of a place: the file of an adapter, which is no network, but comparable."""
+    adapter = place / ADAPTER
+    return adapter if place.is_dir() and adapter.is_file() else place
 
 
 def _place(path: str | os.PathLike[str]) -> Path:
@@ -117,106 +108,7 @@ def _place(path: str | os.PathLike[str]) -> Path:
             also = "" if not is_name(given) else " nor a model in the local cache of Hugging Face"
             raise WeightsError(f"{given} is neither a folder or file{also}; check the path.")
         place = found.folder
-    if place.suffix == ".gguf":
-        raise WeightsError(f"{place} is a GGUF file, which is quantised; give what it was made of.")
     return place
-
-
-def _parts(folder: Path) -> Iterator[tuple[str, Any]]:
-    """The weights of a folder and of the components that its own list names, with prefixes."""
-    components = _components(folder)
-    own = _weights_in(folder, bool(components))
-    if own is not None:
-        yield "", own
-    found = own is not None
-    for name in components:
-        inner = _weights_in(folder / name, True)
-        if inner is not None:
-            found = True
-            yield f"{name}/", inner
-    if not found:
-        raise WeightsError(
-            f"{folder} holds no weights (safetensors, or torch files); give a folder that does."
-        )
-
-
-def _components(folder: Path) -> list[str]:
-    """The sub-folders that model_index.json (diffusers) or modules.json (embeddings) names."""
-    index, modules = read_table(folder / "model_index.json"), folder / "modules.json"
-    names = [key for key, value in index.items() if isinstance(value, list)]
-    if modules.is_file():
-        listed = _json(modules)
-        pairs = listed if isinstance(listed, list) else []
-        names += [str(one["path"]) for one in pairs if isinstance(one, dict) and one.get("path")]
-    return [name for name in names if Path(name).name == name and (folder / name).is_dir()]
-
-
-def _weights_in(folder: Path, optional: bool) -> Any:
-    """The file, the index or the shards to read in a folder; None: nothing, where that may be."""
-    try:
-        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    except OSError as error:
-        raise WeightsError(f"{folder} cannot be read ({error.strerror}).") from error
-    for name in FIRST:
-        if name in names:
-            return folder / name
-    names = [name for name in names if not name.startswith(OTHERS)]
-    indices = [name for name in names if name.endswith(".safetensors.index.json")]
-    shards = [name for name in names if SHARD.fullmatch(name) and name.endswith(ENDINGS)]
-    single = [name for name in names if name.endswith(".safetensors")]
-    single = single or [name for name in names if name.endswith(ENDINGS[1:])]
-    if not indices and shards:
-        return [folder / name for name in shards]
-    found = indices or single
-    if len(found) > 1:
-        raise WeightsError(
-            f"{folder} holds several files of weights ({', '.join(found[:3])}); name one of them."
-        )
-    if found:
-        return folder / found[0]
-    if not optional:
-        if any(name.endswith(".gguf") for name in names):
-            raise WeightsError(
-                f"{folder} holds GGUF files, which are quantised; give what they were made of."
-            )
-        raise WeightsError(
-            f"{folder} holds no weights (safetensors, or torch files); give a folder that does."
-        )
-    return None
-
-
-def _read(given: Any) -> Iterator[tuple[str, Entry]]:
-    """The tensors of files, in their order there."""
-    files, listed, _ = files_of(given)
-    seen = set()
-    for file in files:
-        for name, entry in _safetensors(file) if format_of(file) == "safetensors" else _torch(file):
-            seen.add(name)
-            yield name, entry
-    lacking = [name for name in listed or () if name not in seen]
-    if lacking:
-        raise WeightsError(
-            f"{files[0].parent} lacks '{lacking[0]}' ({len(lacking)} missing), which its index"
-            " names; get the shards again."
-        )
-
-
-def _safetensors(file: Path) -> Iterator[tuple[str, Entry]]:
-    header = read_header(file)
-    with open(file, "rb") as stream:
-        start = 8 + int.from_bytes(stream.read(8), "little")
-    for name, stored in sorted(header.tensors.items(), key=lambda item: item[1].begin):
-        yield name, Entry(file, stored.dtype, stored.shape, start + stored.begin)
-
-
-def _torch(file: Path) -> Iterator[tuple[str, Entry]]:
-    """The tensors of a torch file, mapped by a reader that runs no code from it."""
-    from onefold.weights.torch_state import read_torch_state  # imports torch
-
-    state, _, _ = read_torch_state([file], None, [])
-    for name, tensor in state.items():
-        kind = str(tensor.dtype).removeprefix("torch.")
-        yield name, Entry(file, TORCH_CODES.get(kind, kind), tuple(tensor.shape), 0, tensor)
 
 
 def read_table(path: Path) -> dict[str, Any]:

@@ -155,6 +155,12 @@ class Token:
     force: bool = False
     at: Keys = field(default_factory=_at, compare=False, repr=False)
 
+    @property
+    def model(self) -> Reference | None:
+        """The model that the row is taken from; None: no model is named."""
+        source = self.source.model if isinstance(self.source, TokenOf) else self.source
+        return source if isinstance(source, Reference) else None
+
 
 @dataclass(frozen=True)
 class Tokenizer:
@@ -250,6 +256,12 @@ class Document:
         if tokenizers and self.tokenizer is not None:
             yield from _named_by(self.tokenizer)
 
+    def row_models(self) -> tuple[Reference, ...]:
+        """The models whose rows are named for single tokens, once each."""
+        tokens = () if self.tokenizer is None else self.tokenizer.tokens.values()
+        found = dict.fromkeys(model for one in tokens if (model := one.model) is not None)
+        return tuple(found)
+
     def error(self, at: Keys, reason: str, found: object = None) -> RecipeError:
         """The sentence on one key of this document, with its line or its option.
 
@@ -272,6 +284,5 @@ def _named_by(tokenizer: Tokenizer) -> Iterator[tuple[Reference, Keys]]:
     if isinstance(tokenizer.source, Reference):
         yield tokenizer.source, (*tokenizer.at, "source")
     for token in tokenizer.tokens.values():
-        source = token.source.model if isinstance(token.source, TokenOf) else token.source
-        if isinstance(source, Reference):
-            yield source, (*token.at, "source")
+        if token.model is not None:
+            yield token.model, (*token.at, "source")

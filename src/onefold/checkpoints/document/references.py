@@ -48,7 +48,7 @@ def locate(
         OutputError: a model cannot be stored in the cache.
     """
     found: dict[Reference, Located] = {}
-    merged = set(document.models())
+    read = {*document.models(), *document.row_models()}
     for reference, at in document.references():
         if reference in found:
             continue
@@ -56,7 +56,7 @@ def locate(
         if made is not None and reference.adapter is None:
             found[reference] = Located(made)
         else:
-            found[reference] = _locate(document, reference, at, download, reference in merged)
+            found[reference] = _locate(document, reference, at, download, reference in read)
     return found
 
 

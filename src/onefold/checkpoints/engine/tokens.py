@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from onefold.checkpoints.document import Document, Reference, TokenOf
+from onefold.checkpoints.document import Document, Reference
 from onefold.checkpoints.engine.token_rows import rows_in
 from onefold.checkpoints.layouts import Layout
 from onefold.checkpoints.vocabulary import VocabularyPlan, plan_vocabulary, tokenizer_files
@@ -43,7 +43,7 @@ def planned_tokens(
         WeightsError: a file of a tokenizer is missing or broken.
     """
     decision = document.tokenizer
-    others = {model: read(model) for model in _named_rows(document) if model not in layouts}
+    others = {model: read(model) for model in document.row_models() if model not in layouts}
     known = {model: rows_in(layout) for model, layout in (*layouts.items(), *others.items())}
     counts = {model: rows for model, rows in known.items() if rows is not None}
     if decision is None:
@@ -60,10 +60,3 @@ def planned_tokens(
                 " tokenizers cannot be merged; leave the tokenizer out of the document."
             )
     return plan, others
-
-
-def _named_rows(document: Document) -> list[Reference]:
-    """The models whose rows the document names for single tokens."""
-    tokens = () if document.tokenizer is None else document.tokenizer.tokens.values()
-    found = [one.source.model if isinstance(one.source, TokenOf) else one.source for one in tokens]
-    return [one for one in dict.fromkeys(found) if isinstance(one, Reference)]

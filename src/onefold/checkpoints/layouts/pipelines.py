@@ -15,11 +15,10 @@ from typing import Any
 
 from onefold.checkpoints.layouts.layout import Held, Layout
 from onefold.errors import MembersError, WeightsError
-from onefold.weights.folders import ENDINGS
+from onefold.weights.folders import ENDINGS, NO_WEIGHTS
 
 INDEX, MODULES, ROUTER = "model_index.json", "modules.json", "router_config.json"
 FOREIGN = (".msgpack", ".h5", ".onnx", ".gguf")  # weights that are not read
-NO_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
 LARGEST = 10_000_000  # bytes of a list of components
 
 

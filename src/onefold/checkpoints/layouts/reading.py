@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +27,25 @@ LARGEST_CONFIG = 10_000_000  # bytes
 NUMBER = re.compile(r"(\d+)")
 
 
-def read_layout(path: Path) -> Layout:
+def read_layout(path: Path, *, stored: bool = False) -> Layout:
     """The layout of a folder, or of a file.
 
     Args:
         path: a folder with weights and perhaps a config.json, a pipeline of several such folders, a
             file of weights, or the index of shards.
+        stored: tell every tensor as it is stored, those of quantised checkpoints and of adapters
+            among them, which cannot be merged; False: refuse what cannot, and apply scales.
 
     Raises:
         WeightsError: there are no weights or several kinds of them, a file is damaged, or the
             checkpoint is quantised.
     """
     if path.is_dir() and is_pipeline(path):
-        return read_pipeline(path, _read)
-    return _read(path)
+        return read_pipeline(path, partial(_read, stored=stored))
+    return _read(path, stored)
 
 
-def _read(path: Path) -> Layout:
+def _read(path: Path, stored: bool) -> Layout:
     """The layout of one network."""
     if path.suffix == ".gguf":
         raise WeightsError(f"{path} is a GGUF file, which is quantised; {CURE}.")
@@ -67,6 +70,8 @@ def _read(path: Path) -> Layout:
             )
     if not tensors:
         raise WeightsError(f"{path} holds no tensors; give a checkpoint with weights.")
+    if stored:
+        return Layout(path, tuple(files), tensors, config, metadata, tuple(notes))
     check_names(path, tensors)
     if path.is_dir() and (path / ADAPTER).is_file():
         notes.append(f"{path} holds an adapter beside its weights, which is left out.")
