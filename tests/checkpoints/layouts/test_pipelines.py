@@ -105,7 +105,7 @@ def test_every_component_is_merged_and_all_else_is_the_donors(
     ):
         assert (out / copied).read_bytes() == (pipelines[0] / copied).read_bytes()
     assert not (out / "text_encoder/pytorch_model.bin").exists()
-    assert "merge" in (out / "README.md").read_text()
+    assert "library_name: diffusers" in (out / "README.md").read_text()
     assert not (out / "mergekit_config.yml").exists()  # mergekit merges no pipelines
 
 
@@ -184,6 +184,28 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, pipelines: list[Pa
     refused(document, out, "cannot be put together by slices")
     (pipelines[0] / "model_index.json").write_text("{")
     refused(linear(pipelines), out, "list of the components of a pipeline, cannot be read")
+
+
+def test_tokenizers_that_differ_are_refused_by_folder(
+    tmp_path: Path, pipelines: list[Path]
+) -> None:
+    for path, last in zip(pipelines, ("c", "d"), strict=True):
+        tiny.with_tokenizer(path / "tokenizer", {"a": 0, "b": 1, last: 2})
+        (path / "tokenizer/tokenizer_config.json").write_text("{}")
+    refused(linear(pipelines), tmp_path / "out", r"differ in 2 tokens .*in the folder 'tokenizer'")
+    tiny.with_tokenizer(pipelines[1] / "tokenizer", {"a": 0, "b": 1, "c": 2})
+    made = onefold.merge_checkpoints(linear(pipelines), tmp_path / "out")
+    assert (made.path / "tokenizer/tokenizer.json").is_file()
+
+
+@pytest.mark.parametrize("place", ["..", "../b/unet", "deep/unet", "/tmp"])
+def test_components_outside_of_the_folder_are_refused(
+    tmp_path: Path, pipelines: list[Path], place: str
+) -> None:
+    index = json.loads((pipelines[0] / "model_index.json").read_text())
+    (pipelines[0] / "deep/unet").mkdir(parents=True)
+    (pipelines[0] / "model_index.json").write_text(json.dumps({**index, place: ["a", "B"]}))
+    refused(linear(pipelines), tmp_path / "out", "which is not a folder in it")
 
 
 def test_a_damaged_file_of_a_component_is_found(

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ from torch import Tensor
 import onefold
 from onefold.checkpoints import compare_checkpoints
 from onefold.checkpoints.engine.journal import staging_folder
+from onefold.checkpoints.engine.merging import Settings, merge_documents
 from onefold.errors import OutputError
 
 SPEC = {
@@ -215,3 +221,38 @@ def test_the_same_merge_gives_the_same_bytes(tmp_path: Path) -> None:
         outs.append(tmp_path / name / "out.safetensors")
         onefold.merge_checkpoints(linear(*paths), outs[-1], threads=1 + len(outs))
     assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+def merge_and_die(paths: list[Path], out: Path) -> None:
+    def told(file: str) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    merge_documents([linear(*paths)], out, Settings(1, 10**6, 10**9, told=told))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such signal")
+def test_a_killed_merge_into_a_file_is_gone_on_with(tmp_path: Path) -> None:
+    paths = [file(tmp_path / f"{i}.safetensors", i, SPEC) for i in range(2)]
+    out = tmp_path / "out.safetensors"
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=merge_and_die, args=(paths, out))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert not out.exists()
+    made = onefold.merge_checkpoints(linear(*paths), out)
+    assert made.resumed == 1
+    (tmp_path / "x").mkdir()
+    onefold.merge_checkpoints(linear(*paths), tmp_path / "x" / "out.safetensors")
+    assert out.read_bytes() == (tmp_path / "x" / "out.safetensors").read_bytes()
+
+
+def test_the_command_writes_a_file(tmp_path: Path) -> None:
+    paths = [file(tmp_path / f"{i}.safetensors", i) for i in range(2)]
+    out = tmp_path / "out.safetensors"
+    command = [sys.executable, "-m", "onefold", "merge", *map(str, paths), "--method", "linear"]
+    run = subprocess.run(
+        [*command, "--weight", "1", "-o", str(out)], capture_output=True, text=True, check=True
+    )
+    assert f"metadata of {paths[0]}" in run.stdout
+    assert read(out)[0][QUERY].shape == (8, 8)

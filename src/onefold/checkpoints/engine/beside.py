@@ -11,7 +11,7 @@ from typing import Any
 
 from onefold._version import __version__
 from onefold.checkpoints.document import Located, Reference, mergekit_yaml, record_of
-from onefold.checkpoints.engine.card import card_of
+from onefold.checkpoints.engine.card import card_of, library_of
 from onefold.checkpoints.engine.companions import config_of, copy_companions
 from onefold.checkpoints.engine.components import component_configs, copy_pipeline
 from onefold.checkpoints.engine.planning import Plan
@@ -97,7 +97,7 @@ def write_beside(
         copied.remove(GENERATION)
     copied = sorted({*copied, *tokenizer.copied})
     notes = [*report.notes, *tokenizer.notes, *told]
-    texts["README.md"] = card_of(report.path.name, document, notes, copied)
+    texts["README.md"] = card_of(report.path.name, document, notes, copied, library_of(donor))
     texts["mergekit_config.yml"] = None if donor.components else mergekit_yaml(document, results)
     texts[RECORD] = _json(_record(plan, report, located, notes, copied))
     for name, text in texts.items():

@@ -8,10 +8,18 @@ from typing import Any
 
 from onefold._version import __version__
 from onefold.checkpoints.document import Document, yaml_of
+from onefold.checkpoints.layouts import Layout
+from onefold.checkpoints.layouts.pipelines import INDEX, MODULES
 from onefold.documents.yaml_text import text_from
 
 
-def card_of(title: str, document: Document, notes: Sequence[str], copied: Sequence[str]) -> str:
+def card_of(
+    title: str,
+    document: Document,
+    notes: Sequence[str],
+    copied: Sequence[str],
+    library: str | None = None,
+) -> str:
     """The text of README.md: a head in YAML, the models, the method, the document.
 
     Args:
@@ -19,6 +27,7 @@ def card_of(title: str, document: Document, notes: Sequence[str], copied: Sequen
         document: what was carried out.
         notes: what was decided, one sentence each.
         copied: names of the files that were copied from the donor.
+        library: the package that loads the result; None: it is not known.
     """
     models = [str(model) for model in document.models()]
     head: dict[str, Any] = {
@@ -26,6 +35,8 @@ def card_of(title: str, document: Document, notes: Sequence[str], copied: Sequen
         "base_model_relation": "merge",
         "tags": ["merge", "onefold"],
     }
+    if library is not None:
+        head = {"library_name": library, **head}
     lines = "\n".join(f"- `{model}`" for model in models)
     base = f", with `{document.base}` as the base" if document.base is not None else ""
     parts = [
@@ -41,6 +52,18 @@ def card_of(title: str, document: Document, notes: Sequence[str], copied: Sequen
         names = ", ".join(f"`{name}`" for name in copied)
         parts.append(f"## Files\n\nCopied unchanged: {names}.")
     return "\n\n".join(parts) + "\n"
+
+
+def library_of(donor: Layout) -> str | None:
+    """The package that loads a folder, as sites of models name it; None: it is not known."""
+    folder, config = donor.folder, donor.config
+    if (folder / INDEX).is_file() or "_class_name" in config:
+        return "diffusers"
+    if (folder / MODULES).is_file():
+        return "sentence-transformers"
+    if "pretrained_cfg" in config:
+        return "timm"
+    return "transformers" if "model_type" in config else None
 
 
 def _public(model: str) -> str:

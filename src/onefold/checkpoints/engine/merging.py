@@ -19,6 +19,7 @@ from onefold.checkpoints.engine.companions import check_layers
 from onefold.checkpoints.engine.estimate import estimate
 from onefold.checkpoints.engine.journal import Journal
 from onefold.checkpoints.engine.origin import UnrelatedBase, origins_of
+from onefold.checkpoints.engine.pipeline_tokens import check_pipeline_tokens
 from onefold.checkpoints.engine.planning import Plan, plan_merge
 from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.single_files import (
@@ -174,6 +175,7 @@ def _merge(
     if single:
         check_single(out, layouts)
     layouts = with_whole_averages(layouts)
+    unread = check_pipeline_tokens(layouts)
     folders = {model: _folder(found.path) for model, found in located.items()}
     vocabulary, others = planned_tokens(
         document, layouts, folders, lambda model: read_layout(located[model].path)
@@ -196,7 +198,7 @@ def _merge(
         donor=str(plan.donor),
         files=tuple(shard.file for shard in plan.shards),
         estimate=estimate(plan, settings.threads, settings.memory),
-        notes=(*origins.notes(), *plan.notes, *told),
+        notes=(*origins.notes(), *plan.notes, *unread, *told),
         warned=(*origins.warned, *doubts),
         task_vectors=origins.lengths,
         tokenizer=str(vocabulary.donor) if vocabulary and vocabulary.donor else None,

@@ -29,7 +29,7 @@ def components_of(folder: Path) -> tuple[str, ...]:
         folder: any folder; without a list of components it has none.
 
     Raises:
-        WeightsError: a list cannot be read.
+        WeightsError: a list cannot be read, or names a place elsewhere.
     """
     names: list[str] = []
     if (folder / INDEX).is_file():
@@ -45,8 +45,20 @@ def components_of(folder: Path) -> tuple[str, ...]:
             routes = _json(folder / ROUTER)
             kinds = routes.get("types") if isinstance(routes, dict) else None
             names += list(kinds) if isinstance(kinds, dict) else []
-    inner = (name for name in dict.fromkeys(names) if name in ("", ".") or Path(name).name == name)
-    return tuple(name.strip(".") for name in inner if _holds_weights(folder / name))
+    found = []
+    for name in dict.fromkeys(name.rstrip("/") for name in names):
+        if name in ("", "."):
+            found += [""] if _holds_weights(folder) else []
+        elif name == ".." or Path(name).name != name:
+            if not (folder / name).exists():
+                continue
+            raise WeightsError(
+                f"{folder} lists the component {name[:80]!r}, which is not a folder in it; give a"
+                " pipeline whose components are."
+            )
+        elif _holds_weights(folder / name):
+            found.append(name)
+    return tuple(found)
 
 
 def is_pipeline(folder: Path) -> bool:
