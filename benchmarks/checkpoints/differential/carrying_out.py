@@ -47,15 +47,15 @@ def write_models(root: Path, configurations: Iterable[Configuration]) -> None:
             models.write(root / folder, family, model, dtype)
 
 
-def in_float32(configuration: Configuration) -> str:
-    """The document that asks for float32 within, and for the dtype of the configuration."""
+def within(configuration: Configuration, dtype: str) -> str:
+    """The document with a dtype within, and with that of the configuration in the result."""
     text = configuration.text
     found = [line for line in text.splitlines() if line.startswith(("dtype:", "out_dtype:"))]
     out = dict(line.split(": ") for line in found)
     written = out.get("out_dtype") or out.get("dtype") or configuration.dtype
     for line in found:
         text = text.replace(f"{line}\n", "")
-    return f"{text}dtype: float32\nout_dtype: {written}\n"
+    return f"{text}dtype: {dtype}\nout_dtype: {written}\n"
 
 
 def run_mergekit(python: str, tasks: Sequence[Task], scratch: Path) -> tuple[Any, dict[Path, str]]:

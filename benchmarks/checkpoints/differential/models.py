@@ -36,12 +36,14 @@ class Model:
         vocabulary: the name of its vocabulary.
         tied: its head is its embedding; None: as the family has it.
         unchanged: parts of the names of tensors that are those of the base.
+        wide: it is stored as float32, whatever the others are.
     """
 
     change: float = CHANGE
     vocabulary: str = "plain"
     tied: bool | None = None
     unchanged: tuple[str, ...] = field(default=("1.input_layernorm", "h.1.ln_1", "1.output.Layer"))
+    wide: bool = False
 
 
 MODELS: dict[str, Model] = {
@@ -49,10 +51,12 @@ MODELS: dict[str, Model] = {
     "a": Model(),
     "b": Model(unchanged=(*Model().unchanged, "2.input_layernorm", "h.2.ln_1", "2.output.Layer")),
     "c": Model(),
+    "fairly": Model(CHANGE / 5),
     "far": Model(BASE, unchanged=()),
     "untied": Model(tied=False),
     "near": Model(CHANGE / 40),
     "close": Model(CHANGE / 40),
+    "wide": Model(wide=True),
     "more": Model(vocabulary="more"),
     "other": Model(vocabulary="other"),
 }
@@ -231,9 +235,10 @@ def write(folder: Path, family: str, model: str, dtype: str) -> Path:
         folder: of the models; a folder of the model's name is made in it.
         family: its family.
         model: its name.
-        dtype: of the stored tensors.
+        dtype: of the stored tensors, unless the model has one of its own.
     """
     known, made, named = FAMILIES[family], MODELS[model], folder / model
+    dtype = "float32" if made.wide else dtype
     named.mkdir(parents=True)
     tensors = {
         name: values.to(getattr(torch, dtype)) for name, values in state(family, model).items()

@@ -23,7 +23,8 @@ VALUES = 6
 # Every method, and features of documents.
 CHOSEN = (
     *("linear of three", "slerp with gradients by filter", "nuslerp of task vectors by rows"),
-    *("nuslerp by columns", "multislerp of task vectors", "karcher", "passthrough"),
+    *("nuslerp by columns", "multislerp of task vectors", "karcher"),
+    *("passthrough scaled by filter", "slerp between models close together"),
     *("task arithmetic, normalized", "ties with gradients", "ties rescaled"),
     *("dare_linear of all", "dare_ties of all, normalized", "della of all", "della_linear of all"),
     *("breadcrumbs of almost all", "breadcrumbs_ties", "model_stock by rows", "sce"),

@@ -117,3 +117,14 @@ def test_a_tensor_that_no_model_changed_stays_in_multislerp():
     base, _ = related(1)
     found = merged("multislerp", [base.clone() for _ in range(3)], base)
     assert torch.equal(found, base)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, -1.8), (1.0, -0.9, 0.02)])
+def test_multislerp_keeps_its_digits_where_weights_almost_cancel(weights):
+    chance = torch.Generator().manual_seed(0)
+    first = torch.randn(1000, generator=chance) / 10
+    models = [first + torch.randn(1000, generator=chance) / 300 for _ in range(3)]
+    given = [{"weight": weight} for weight in weights]
+    told = expected("multislerp", [m.double() for m in models], None, given, {})
+    found = merged("multislerp", models, None, given).double()
+    assert (found - told).abs().max() <= 1e-6 * told.abs().max()

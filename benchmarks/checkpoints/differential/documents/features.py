@@ -137,6 +137,67 @@ parameters: {t: 0.7}
 """,
         "float32",
     ),
+    "fewer layers": (
+        "gpt2",
+        """
+merge_method: ties
+base_model: base
+slices:
+  - sources:
+      - {model: base, layer_range: [0, 1]}
+      - {model: a, layer_range: [0, 1], parameters: {weight: 0.7, density: 0.5}}
+  - sources:
+      - {model: base, layer_range: [2, 3]}
+      - {model: a, layer_range: [2, 3], parameters: {weight: 0.4, density: 0.3}}
+""",
+        "float32",
+    ),
+    "a base for a slice of its own": (
+        "bert",
+        """
+merge_method: task_arithmetic
+base_model: base
+slices:
+  - sources:
+      - {model: base, layer_range: [0, 2]}
+      - {model: a, layer_range: [0, 2], parameters: {weight: 1}}
+  - sources:
+      - {model: c, layer_range: [1, 2]}
+      - {model: a, layer_range: [2, 3], parameters: {weight: 0.5}}
+    base_model: c
+""",
+        "float32",
+    ),
+    "numbers as YAML 1.1 takes them": (
+        "qwen2",
+        """
+merge_method: karcher
+models: [{model: a}, {model: b}, {model: far}]
+parameters: {tol: "1e-10", max_iter: "20"}
+""",
+        "float32",
+    ),
+    "truth values in many words": (
+        "llama",
+        """
+merge_method: ties
+base_model: base
+models: [{model: a}, {model: b}]
+parameters: {weight: 1, density: 0.5, normalize: no, int8_mask: on, rescale: yes}
+""",
+        "float32",
+    ),
+    "a filter for every tensor": (
+        "gpt2",
+        """
+merge_method: slerp
+base_model: a
+models: [{model: far}]
+parameters:
+  t: [{filter: ln_, value: [0.9, 0.1]}, {filter: "*", value: 0.25}]
+""",
+        "float32",
+    ),
     "float32 within bfloat16": (
         "llama",
         """
@@ -189,6 +250,27 @@ merge_method: model_stock
 base_model: base
 models: [{model: a}, {model: b}]
 out_dtype: float16
+""",
+        "bfloat16",
+    ),
+    "models of two dtypes": (
+        "bert",
+        """
+merge_method: linear
+models:
+  - {model: a, parameters: {weight: 0.3}}
+  - {model: wide, parameters: {weight: 0.7}}
+""",
+        "bfloat16",
+    ),
+    "a base of another dtype": (
+        "llama",
+        """
+merge_method: task_arithmetic
+base_model: base
+models:
+  - {model: wide, parameters: {weight: 0.6}}
+  - {model: a, parameters: {weight: 0.3}}
 """,
         "bfloat16",
     ),

@@ -68,6 +68,15 @@ models: [{model: a}, {model: far}]
 parameters: {t: 0.35}
 """,
     ),
+    "slerp between models close together": (
+        "bert",
+        """
+merge_method: slerp
+base_model: base
+models: [{model: fairly}]
+parameters: {t: 0.4}
+""",
+    ),
     "nuslerp": (
         "llama",
         """
@@ -125,6 +134,16 @@ models:
   - {model: a, parameters: {weight: 0.5}}
   - {model: far, parameters: {weight: 0.3}}
   - {model: c, parameters: {weight: 0.2}}
+""",
+    ),
+    "multislerp of weights that almost cancel": (
+        "llama",
+        """
+merge_method: multislerp
+models:
+  - {model: a, parameters: {weight: 1.0}}
+  - {model: b, parameters: {weight: 1.0}}
+  - {model: c, parameters: {weight: -1.8}}
 """,
     ),
     "multislerp of task vectors": (

@@ -19,15 +19,17 @@ from onefold.checkpoints.methods.scratch import BLOCK, buffer
 if TYPE_CHECKING:
     from torch import Tensor
 
-STRETCH = 4096
+STRETCH, SMALL = 256, 4096  # longer stretches lose digits that angles of close vectors need
 Along = Literal["tensor", "rows", "columns"]
 Read = Callable[[int, int, int], "Tensor"]
 
 
 def total(values: Tensor) -> float:
-    """The sum of the elements of a flat tensor."""
+    """The sum of the elements of a flat tensor; of a small one in float64 from the first on."""
+    if len(values) <= SMALL:
+        return float(values.sum(dtype=torch.float64))
     whole = len(values) // STRETCH * STRETCH
-    found = values[:whole].view(-1, STRETCH).sum(1).double().sum() if whole else 0.0
+    found = values[:whole].view(-1, STRETCH).sum(1).double().sum()
     return float(found + values[whole:].sum().double())
 
 
