@@ -34,11 +34,10 @@ def total(values: Tensor) -> float:
 
 
 def total_of_squares(values: Tensor) -> float:
-    """The sum of the squares of the elements of a flat tensor."""
-    whole = len(values) // STRETCH * STRETCH
+    """The sum of the squares of the elements of a flat tensor; of a small one in float64."""
+    whole = len(values) // STRETCH * STRETCH if len(values) > SMALL else 0
     norms = torch.linalg.vector_norm(values[:whole].view(-1, STRETCH), dim=1)
-    found = norms.double().square().sum() if whole else 0.0
-    return float(found + values[whole:].double().square().sum())
+    return float(norms.double().square().sum() + values[whole:].double().square().sum())
 
 
 def blocks(numel: int, step: int = BLOCK) -> list[tuple[int, int]]:
