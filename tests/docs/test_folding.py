@@ -12,6 +12,7 @@ import torch
 from doc_pages import text_of
 from fold_guides import given, row_transformers, text_classifiers
 from guide_pages import commands, run_page, write_demo
+from pretrained_folders import answer, inputs_of, loaded, write_network
 
 import onefold as of
 from onefold.fold.auto import IN_WORDS
@@ -96,7 +97,12 @@ ROW = r"^ *(g\d) +(\d+) +(\w+) +(-?[\d.]+) "  # of an alignment's table
 def test_transformers(
     run: Callable[..., Any], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = run("transformers", row_transformers())
+    for seed, site in enumerate(("site_a", "site_b")):
+        write_network(Path(site), seed=seed)
+    names = run("transformers", {**row_transformers(), "texts": [inputs_of("classifier")]})
+    for folder in ("weights_and_config", "with_card_and_tokenizer"):
+        saved = answer(loaded(Path(folder)), "classifier")
+        assert torch.equal(saved, answer(names["done"].model, "classifier"))
     models, data, test = (names[name] for name in ("models", "data", "test"))
     solved, rotated = (
         of.evaluate(names[name].model, test).accuracy for name in ("result", "average")

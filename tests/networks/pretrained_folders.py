@@ -55,13 +55,21 @@ def write_network(
     return folder
 
 
-def write_texts(folder: Path) -> Path:
-    """Tables of labelled texts: train.csv and test.csv."""
+def write_texts(folder: Path, label: str = "label", count: int = 64) -> Path:
+    """Tables of labelled texts: train.csv, and half as many in test.csv."""
     folder.mkdir(exist_ok=True)
-    for split, count, seed in (("train", 64, 0), ("test", 32, 1)):
-        rows = [f"{text},{('neg', 'pos')[label]}" for text, label in sentences(count, seed)]
-        (folder / f"{split}.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    for split, number, seed in (("train", count, 0), ("test", count // 2, 1)):
+        rows = [f"{text},{('neg', 'pos')[praise]}" for text, praise in sentences(number, seed)]
+        (folder / f"{split}.csv").write_text(f"text,{label}\n" + "\n".join(rows) + "\n")
     return folder
+
+
+def loaded(folder: Path) -> torch.nn.Module:
+    """The network of a folder, as transformers reads it."""
+    transformers = pytest.importorskip("transformers")
+    name = json.loads((folder / "config.json").read_text())["architectures"][0]
+    network: torch.nn.Module = getattr(transformers, name).from_pretrained(folder)
+    return network.eval()
 
 
 def inputs_of(kind: str, count: int = 6) -> dict[str, torch.Tensor]:

@@ -1,7 +1,8 @@
 """Fold checkpoints of one architecture into one, and write the recipe that makes it again.
 
-Beside folded.safetensors come folded.recipe.yaml and folded.report.json. Folders of fine-tunes of
-one base are merged without a network and data by --method, or by a document of mergekit's:
+Beside folded.safetensors come folded.recipe.yaml and folded.report.json. Members that are folders
+of transformers become such a folder, with recipe.yaml and report.json in it. Folders of fine-tunes
+of one base are merged without a network and data by --method, or by a document of mergekit's:
 `onefold merge --method ties --help`.
 """
 

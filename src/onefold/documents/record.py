@@ -16,7 +16,8 @@ from onefold.errors import RecipeError
 class Record(Part):
     """The versions that a result was made with; written, never needed.
 
-    `data_sha256`: of the batches read. `result_sha256`: of the result file.
+    `data_sha256`: of the batches read. `result_sha256`: of the result file. `folder_sha256`: of the
+    result where it is a folder.
     """
 
     onefold: str
@@ -27,6 +28,7 @@ class Record(Part):
     threads: int = Field(ge=1)
     data_sha256: str | None = None
     result_sha256: str | None = None
+    folder_sha256: str | None = None
 
 
 def record(threads: int, data_sha256: str | None = None) -> Record:
@@ -83,9 +85,12 @@ def other_versions(recorded: Record, threads: int) -> list[str]:
     )
 
 
-def other_bits(name: str, digest: str, recorded: Record | None) -> list[str]:
-    """A warning if a result has another checksum than the recipe records."""
-    before = recorded.result_sha256 if recorded else None
+def other_bits(
+    name: str, digest: str, recorded: Record | None, *, folder: bool = False
+) -> list[str]:
+    """A warning if a result has another checksum than the recipe records of one of its form."""
+    form = "folder_sha256" if folder else "result_sha256"
+    before = getattr(recorded, form) if recorded else None
     if before in (None, digest):
         return []
     return [

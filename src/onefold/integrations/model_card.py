@@ -12,17 +12,13 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from onefold._version import __version__
+from onefold.checkpoints.engine.card import head_of
 from onefold.fold.merge_report import MergeReport
 from onefold.measure import Scores
 from onefold.tasks import Score
 
-HEAD = """---
-library_name: transformers
-tags:
-- onefold
-- model-merging
----
-"""
+LIBRARY = "transformers"
+HEAD = f"---\nlibrary_name: {LIBRARY}\ntags:\n- onefold\n---\n"
 
 
 def model_card(
@@ -32,6 +28,7 @@ def model_card(
     members: Sequence[str],
     scores: Mapping[str, Scores],
     copied: Sequence[str],
+    beside: Sequence[str] = (),
 ) -> str:
     """The text of a card.
 
@@ -42,16 +39,19 @@ def model_card(
         members: their names, in the order of the merge; may be empty.
         scores: by what was scored; may be empty.
         copied: names of the files that were copied from the first member's folder.
+        beside: sentences on further files in the folder.
     """
     name = type(network).__name__
     weights = sum(parameter.numel() for parameter in network.parameters())
+    count = len(members) if report is None else report.members
     how = (
-        "saved by onefold"
-        if report is None
-        else f"folded by onefold {__version__} out of {report.members} networks of its class"
+        f"folded by onefold {__version__} out of {count} networks of its class"
+        if count
+        else "saved by onefold"
     )
+    head = head_of(members, LIBRARY) if members else HEAD
     parts = [
-        f"{HEAD}\n# {_plain(title)}",
+        f"{head}\n# {_plain(title)}",
         f"One `{name}` of {weights:,} parameters, {how}.",
         _loading(name),
         "## Members\n\n" + _members(members, report),
@@ -63,7 +63,7 @@ def model_card(
     if notes:
         listed = "\n".join(f"- {_plain(note)}" for note in notes)
         parts.append(f"## What the report says of the result\n\n{listed}")
-    parts.append("## Files\n\n" + _files(copied, report))
+    parts.append("## Files\n\n" + _files(copied, beside))
     return "\n\n".join(parts) + "\n"
 
 
@@ -139,16 +139,14 @@ def _better(kinds: Sequence[Score]) -> str:
     return " ".join(parts)
 
 
-def _files(copied: Sequence[str], report: MergeReport | None) -> str:
+def _files(copied: Sequence[str], beside: Sequence[str]) -> str:
     told = []
     if copied:
         names = ", ".join(f"`{name}`" for name in copied)
         told.append(f"Copied unchanged from the folder of member 0: {names}.")
     else:
         told.append("No files of a tokenizer or processor were copied.")
-    if report is not None:
-        told.append("`onefold_report.json` holds the whole report of the merge.")
-    return " ".join(told)
+    return " ".join([*told, *beside])
 
 
 def _plain(text: object) -> str:

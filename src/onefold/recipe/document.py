@@ -119,7 +119,8 @@ class Request(Part):
     model: str = Field(
         min_length=1,
         description="The architecture: a built-in, file.py:build (your own function), timm:NAME,"
-        " torchvision:NAME or hf:FOLDER; `onefold methods 'model source'` tells more.",
+        " torchvision:NAME or hf:FOLDER; `onefold methods 'model source'` tells more. Members that"
+        " are folders of transformers tell it themselves.",
     )
     use: Annotated[tuple[InputFile, ...], Flag(always=True)] = Field(
         default=(),
@@ -149,7 +150,9 @@ class Document(Request):
     seed: int = Field(default=0, ge=0, lt=2**32, description="The seed of everything random.")
     device: str = Field(default="cpu", description="cpu, cuda or cuda:N.")
     output: Annotated[str | None, Flag(short="-o", always=True, needed=True)] = Field(
-        default=None, description="The checkpoint to write (.safetensors)."
+        default=None,
+        description="The checkpoint to write (.safetensors); of members that are folders any other"
+        " name is that of a folder like theirs.",
     )
     record: Annotated[Record | None, Flag(hidden=True)] = None
 
@@ -182,7 +185,9 @@ class Job(Document):
     member_noun: ClassVar[str] = "member"  # its file and its data, in reports
     data_noun: ClassVar[str] = "calibration data"
     members: Annotated[tuple[InputFile, ...], Flag(metavar="MEMBERS... | RECIPE.yaml")] = Field(
-        min_length=2, description="Two or more checkpoints, or one recipe (.yaml)."
+        min_length=2,
+        description="Two or more checkpoints (files, or folders of transformers), or one recipe"
+        " (.yaml).",
     )
     reading: Annotated[ReadingPart, READING] = ReadingPart()
     data: DataPart | None = Field(

@@ -15,6 +15,7 @@ from onefold.documents.yaml_text import text_from
 from onefold.errors import RecipeError
 from onefold.recipe.document import DataPart, Document, Request
 from onefold.recipe.named_files import check_below
+from onefold.recipe.own_tokenizer import with_tokenizer
 from onefold.sources.models import folder_as_name
 from onefold.sources.names import in_name
 from onefold.sources.trust import check_trusted, python_files
@@ -89,10 +90,11 @@ def check_as(
 
     Raises:
         RecipeError: it is no such recipe; the message names the key.
+        MembersError: texts are read, and the members have different tokenizers.
         SettingError: a file under `use` is missing or fails.
     """
     load_used(content, source, folder)
-    return absolute(checked(kind, _with_model(content, folder), source), folder)
+    return with_tokenizer(absolute(checked(kind, _with_model(content, folder), source), folder))
 
 
 def _with_model(content: object, folder: str | Path | None) -> object:
@@ -138,15 +140,17 @@ def load_file(file: InputFile) -> None:
     run_file(path, path.stat().st_mtime_ns)
 
 
-def text_of(recipe: Document, path: str | Path) -> str:
+def text_of(recipe: Document, path: str | Path, again: str | None = None) -> str:
     """The YAML text of `recipe` for a file at `path`: the same recipe gives the same bytes.
 
-    Paths are relative to the file's folder.
+    Paths are relative to the file's folder. again: an example of another output.
     """
     path = Path(path)
     content = relative(recipe, path.resolve().parent).model_dump(mode="json")
     trust = " --trust" if python_files(content) else ""
-    head = HEADER.format(command=recipe.command, name=path.name, again=recipe.again, trust=trust)
+    head = HEADER.format(
+        command=recipe.command, name=path.name, again=again or recipe.again, trust=trust
+    )
     return head + text_from(content)
 
 

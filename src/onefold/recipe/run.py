@@ -18,7 +18,9 @@ from torch import nn
 from onefold.batches import Data
 from onefold.documents.part import Flag
 from onefold.documents.record import check_batches, other_versions, record
-from onefold.errors import Note, WeightsError
+from onefold.errors import Note, RecipeError, WeightsError
+from onefold.fold.merge_report import MergeReport
+from onefold.integrations.pretrained import check_writable
 from onefold.isolation import seeded
 from onefold.lost_processes import workers_named
 from onefold.processes import check_device
@@ -139,6 +141,11 @@ class JobTask(ABC, Generic[J, R, S]):
         check_sources(self.recipe)
         check_device(self.recipe.device)
         self.check()
+        if files.folder and (reason := self.several()):
+            raise RecipeError(
+                f"{reason}, and a folder of transformers holds one; let the name of the output end"
+                " in .safetensors."
+            )
         before = self.recipe.record
         wanted = self.running.threads or (before.threads if before else None)
         with seeded(self.recipe.seed, wanted) as threads:
@@ -146,6 +153,8 @@ class JobTask(ABC, Generic[J, R, S]):
             self.tell(f"Reading {len(self.recipe.members)} members")
             sums = [member.verify() for member in self.recipe.members]
             models, warnings = self.members()
+            if files.folder:
+                check_writable(models[0])
             tell_all(self.tell, warnings)
             data, recorded = self.batches(models)
             evaluation = self.evaluation
@@ -163,12 +172,16 @@ class JobTask(ABC, Generic[J, R, S]):
             complete = self._with_checksums(sums).model_copy(
                 update={"record": record(threads, digest)}
             )
+            merged = getattr(result, "report", None)
+            rows = getattr(scored, "candidates", ())
             header = {"onefold.members": ",".join(sums), **self.metadata(result)}
             outcome: Outcome[J, S] = Outcome(
                 {files.result.name: result.model},
                 lambda _: header,
                 scored,
                 lambda done, _: self.summarize(done, result, scored),
+                merged if isinstance(merged, MergeReport) else None,
+                {row.name: row.scores for row in rows},
             )
             force = self.running.force
             written = write(files, complete, outcome, before, force=force)
@@ -212,6 +225,10 @@ class JobTask(ABC, Generic[J, R, S]):
 
     def check(self) -> None:
         """Checks before anything is read, beyond those of every job."""
+
+    def several(self) -> str:
+        """Why the result may be several networks, as a sentence begins; "" if it is one."""
+        return ""
 
     def kept(self) -> Path | None:
         """The folder that is kept to resume from, if there is one."""

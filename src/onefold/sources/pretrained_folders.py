@@ -78,11 +78,14 @@ def check_alike(paths: Sequence[str | Path]) -> None:
     first, *others = [str(path) for path in paths]
     before = _config(first)
     resolve_model(f"{SOURCE}{first}")
+    shapes = None
     for other in others:
         config = _config(other)
         resolve_model(f"{SOURCE}{other}")
         _check_class(first, before, other, config)
-        shapes = _shapes(before)
+        if not _differing(before, config) and _labels(before) == _labels(config):
+            continue
+        shapes = shapes or _shapes(before)
         if shapes is None or shapes == _shapes(config):
             continue
         _check_labels(first, before, other, config)

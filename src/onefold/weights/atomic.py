@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from onefold.errors import OutputError
@@ -116,7 +117,9 @@ def atomic_write(path: str | os.PathLike[str], content: Content, *, force: bool 
 
 
 @contextlib.contextmanager
-def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+def atomic_directory(
+    path: str | os.PathLike[str], *, force: bool = False, replaces: Collection[str] = ()
+) -> Iterator[Path]:
     """Write a whole folder in full or not at all.
 
     Use it as `with atomic_directory("out") as folder: (folder / "a.json").write_text(...)`. The
@@ -127,6 +130,7 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
     Args:
         path: the folder; its own folder must exist.
         force: replace an existing folder.
+        replaces: patterns of the names of entries that are not carried over.
 
     Yields:
         The hidden folder.
@@ -147,7 +151,9 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
             raise explain(error, path) from error
         check_output(path, force, folder=True)
         try:
-            exchange(temporary, target)
+            old = [entry.name for entry in target.iterdir()] if target.is_dir() else []
+            leave = [name for name in old if any(fnmatchcase(name, one) for one in replaces)]
+            exchange(temporary, target, leave)
         except OSError as error:
             raise explain(error, path) from error
 

@@ -5,11 +5,12 @@ Both hide what the operating system said of a failed write. The functions here r
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -29,21 +30,29 @@ def write_safetensors(
     Raises:
         OSError: the operating system refused.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.touch(exist_ok=False)
     # The library may write a file that only its owner can read. This user's files usually get this.
     mode = path.stat().st_mode
-    try:
+    with errors_of_system():
         save_file(dict(tensors), path, metadata={"format": "pt", **metadata})
         os.chmod(path, mode)
+    _sort_metadata(path)
+
+
+@contextlib.contextmanager
+def errors_of_system() -> Iterator[None]:
+    """Errors of the operating system that the library safetensors tells, as OSError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-    _sort_metadata(path)
 
 
 def write_torch(content: object, path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onefold.weights.checks import check_state
+from onefold.weights.file_writers import errors_of_system
 from onefold.weights.folders import CONFIG
 from onefold.weights.selection import Selection
 
@@ -55,6 +57,53 @@ def state_by_class(folder: Path, module: nn.Module, selection: Selection) -> dic
     ]
     wrong = [*left, *told.get("missing_keys", ()), *told.get("mismatched_keys", ())]
     return {} if wrong or told.get("error_msgs") else dict(found.state_dict())
+
+
+def sizes_beside_config(module: nn.Module) -> list[str]:
+    """The tensors that have other sizes in a network than its class makes by its config."""
+    kind: Any = type(module)
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]), torch.device("meta"):
+            made = kind(copy.deepcopy(module.config))
+    except Exception:  # a class that is not made of its config alone
+        return []
+    wanted = {name: tensor.shape for name, tensor in made.state_dict().items()}
+    own = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    return [name for name in {**wanted, **own} if wanted.get(name) != own.get(name)]
+
+
+def write_by_class(
+    module: Any, folder: Path, max_shard_bytes: int | None = None, *, check_finite: bool = True
+) -> None:
+    """Write a network into a folder that is there, as its class does: config and safetensors.
+
+    Tied weights are stored once, and what the class generates text with is written as well. The
+    network is left as it is.
+
+    Args:
+        module: a network of transformers.
+        folder: the folder.
+        max_shard_bytes: the bytes of a file at most; None: as the class does.
+        check_finite: refuse NaN and infinity.
+
+    Raises:
+        WeightsError: it is not finite, or has quantised weights.
+        OSError: the disk refuses.
+    """
+    what = f"The network {type(module).__name__}"
+    check_state(module.state_dict(), what, module, check_finite=check_finite)
+    config, before = module.config, dict(vars(module.config))
+    size = {} if max_shard_bytes is None else {"max_shard_size": max_shard_bytes}
+    try:
+        with quiet(), errors_of_system():
+            module.save_pretrained(folder, **size)
+        usual = next((file.stat().st_mode for file in folder.glob(CONFIG)), None)
+        for file in folder.glob("*.safetensors"):  # the library makes them its user's alone
+            if usual is not None:
+                file.chmod(usual)
+    finally:  # the class enters its own name and dtype
+        vars(config).clear()
+        vars(config).update(before)
 
 
 @contextlib.contextmanager

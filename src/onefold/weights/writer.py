@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from onefold.arguments import checked
 from onefold.errors import OutputError, WeightsError
-from onefold.weights.atomic import atomic_write, check_output
+from onefold.weights.atomic import atomic_directory, atomic_write, check_output
 from onefold.weights.checks import check_state
 from onefold.weights.file_writers import write_safetensors, write_torch
+from onefold.weights.pretrained import is_transformer, write_by_class
 from onefold.weights.safetensors_state import TIED
 from onefold.weights.shards import in_shards, index_of, old_shards, remove, save_shards
 
 SAFETENSORS = ".safetensors"
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+OLD = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")  # of a folder
 UNWRITABLE = (torch.complex128, torch.complex32)  # dtypes that safetensors has not got
 
 
@@ -36,15 +38,18 @@ def save(
 ) -> Path:
     """Write a network's weights, or a state dict, to `path`.
 
+    A network of transformers is also written as a folder, with its config, as `from_pretrained`
+    reads it. `onefold.integrations.save_pretrained` adds a tokenizer and a card.
+
     Names that share one tensor (tied weights) are stored once. The metadata says which, and
     `onefold.load` gives all names back.
 
     Args:
         model_or_state: the network or its state dict; neither is changed.
         path: a file *.safetensors, or *.pt, *.pth, *.ckpt, *.bin for torch's own format; its folder
-            must exist.
+            must exist. Of a network of transformers, any other name is that of a folder.
         metadata: texts to store with the tensors. In torch's format the state dict then becomes the
-            entry "state_dict", beside "metadata".
+            entry "state_dict", beside "metadata". A folder takes none.
         force: replace an existing file.
         max_shard_bytes: split into files of at most this many bytes of tensors (one tensor is never
             split), named NAME-00001-of-00003.safetensors and so on, with an index
@@ -52,13 +57,23 @@ def save(
         check_finite: refuse NaN and infinity.
 
     Returns:
-        The file to load again: `path`, or the index file.
+        What to load again: `path`, or the index file.
 
     Raises:
         OutputError: the output exists, its folder is missing, its suffix is unknown, or the disk is
             full. Nothing is changed then.
         WeightsError: there are no tensors, or unfit ones (see `check_state`).
     """
+    if isinstance(model_or_state, nn.Module) and _is_folder(model_or_state, path):
+        if metadata:
+            raise OutputError(
+                f"{path} is a folder, whose files take no metadata; leave it out, or let the name"
+                " end in .safetensors."
+            )
+        _check_shards(max_shard_bytes)
+        with atomic_directory(path, force=force, replaces=OLD) as folder:
+            write_by_class(model_or_state, folder, max_shard_bytes, check_finite=check_finite)
+        return check_output(path, True, folder=True)
     target = _check_path(path, force, max_shard_bytes)
     state = _checked_state(model_or_state, path, target, check_finite)
     tensors, tied = _plain(state)
@@ -78,6 +93,11 @@ def save(
     if force:  # what a sharded output of the same name left
         remove(index_of(target), *old_shards(target))
     return target
+
+
+def _is_folder(network: nn.Module, path: str | os.PathLike[str]) -> bool:
+    """Whether a network is meant to become a folder."""
+    return is_transformer(network) and Path(path).suffix not in (SAFETENSORS, *TORCH_SUFFIXES)
 
 
 def _checked_state(
@@ -121,11 +141,7 @@ def _check_path(path: str | os.PathLike[str], force: bool, max_shard_bytes: int 
             " .pt or .pth."
         )
     if max_shard_bytes is not None:
-        number = isinstance(max_shard_bytes, int) and not isinstance(max_shard_bytes, bool)
-        if not number or max_shard_bytes < 1:
-            raise OutputError(
-                f"max_shard_bytes must be a whole number of at least 1, not {max_shard_bytes!r}."
-            )
+        _check_shards(max_shard_bytes)
         if target.suffix != SAFETENSORS:
             raise OutputError(
                 f"{path} cannot be written in shards: only safetensors files can; let the name end"
@@ -134,6 +150,13 @@ def _check_path(path: str | os.PathLike[str], force: bool, max_shard_bytes: int 
     if target.suffix == SAFETENSORS:
         check_output(index_of(target), force)
     return target
+
+
+def _check_shards(most: int | None) -> None:
+    """Raises OutputError if it is no number of bytes."""
+    number = isinstance(most, int) and not isinstance(most, bool)
+    if most is not None and (not number or most < 1):
+        raise OutputError(f"max_shard_bytes must be a whole number of at least 1, not {most!r}.")
 
 
 def _plain(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import torch
 import onefold
 from onefold.checkpoints.engine import checking, merging
 from onefold.checkpoints.engine.journal import staging_folder
-from onefold.checkpoints.methods import Method, methods
-from onefold.checkpoints.methods.base import Prepared
 from onefold.errors import OutputError
 from onefold.weights.header import read_header
 
@@ -166,16 +163,3 @@ def test_ranges_of_large_tensors_are_compared(
         onefold.merge_checkpoints(given, out, force=True)
     again = tiny.stored(out)
     assert all(torch.equal(again[one], merged[one]) for one in merged)
-
-
-def test_a_method_that_draws_without_a_seed_is_named(tmp_path: Path) -> None:
-    @methods.register("unseeded")
-    @dataclass(frozen=True)
-    class Unseeded(Method):
-        def block(self, prepared: Prepared, plan: Any, start: int, stop: int) -> torch.Tensor:
-            return torch.rand(stop - start)
-
-    listed = [{"model": str(tiny.write(tmp_path / "m", tiny.bert(), 0))}]
-    given = tiny.document({"merge_method": "unseeded", "models": listed})
-    with pytest.raises(OutputError, match="or does unseeded draw numbers without the seed"):
-        onefold.merge_checkpoints(given, tmp_path / "out")

@@ -30,17 +30,10 @@ def card_of(
         library: the package that loads the result; None: it is not known.
     """
     models = [str(model) for model in document.models()]
-    head: dict[str, Any] = {
-        "base_model": [_public(model) for model in models],
-        "base_model_relation": "merge",
-        "tags": ["merge", "onefold"],
-    }
-    if library is not None:
-        head = {"library_name": library, **head}
     lines = "\n".join(f"- `{model}`" for model in models)
     base = f", with `{document.base}` as the base" if document.base is not None else ""
     parts = [
-        f"---\n{text_from(head)}---\n\n# {title}",
+        f"{head_of(models, library)}\n# {title}",
         f"A merge of {len(models)} checkpoints, made by onefold {__version__} with"
         f" `{document.method}`{base}.",
         f"## Models\n\n{lines}",
@@ -52,6 +45,23 @@ def card_of(
         names = ", ".join(f"`{name}`" for name in copied)
         parts.append(f"## Files\n\nCopied unchanged: {names}.")
     return "\n\n".join(parts) + "\n"
+
+
+def head_of(models: Sequence[str], library: str | None) -> str:
+    """The head of a card in YAML, as people's tools read it.
+
+    Args:
+        models: what was merged, in the order of the merge.
+        library: the package that loads the result; None: it is not known.
+    """
+    head: dict[str, Any] = {
+        "base_model": [_public(model) for model in models],
+        "base_model_relation": "merge",
+        "tags": ["merge", "onefold"],
+    }
+    if library is not None:
+        head = {"library_name": library, **head}
+    return f"---\n{text_from(head)}---\n"
 
 
 def library_of(donor: Layout) -> str | None:

@@ -123,8 +123,7 @@ class _Reading:
         at = int(other.nonzero()[0]) // expected.element_size()
         raise self._damaged(
             f"holds other values in '{name}' than were merged (element {start + at} is"
-            f" {found[at].item()!r} and not {expected[at].item()!r})",
-            job,
+            f" {found[at].item()!r} and not {expected[at].item()!r})"
         )
 
     def _elements(self, name: str, job: Job, start: int, stop: int) -> Tensor:
@@ -137,13 +136,12 @@ class _Reading:
         rows: Tensor = self._file.get_slice(name)[first:last]
         return rows.reshape(-1)[start - first * row : stop - first * row]
 
-    def _damaged(self, what: str, job: Job | None = None) -> DamagedFileError:
-        path, cause = self.folder / self.shard.file, "was the disk or the file disturbed"
-        method = None if job is None else job.method
-        if method is not None and not type(method).__module__.startswith("onefold."):
-            cause += f", or does {method.label} draw numbers without the seed of its inputs"
+    def _damaged(self, what: str) -> DamagedFileError:
+        path = self.folder / self.shard.file
         return DamagedFileError(
-            f"{path} {what}; {cause}? Merge again, which writes this file anew.", self.shard.file
+            f"{path} {what}; was the disk or the file disturbed? Merge again, which writes this"
+            " file anew.",
+            self.shard.file,
         )
 
 

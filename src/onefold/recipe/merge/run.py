@@ -63,6 +63,10 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         if isinstance(recipe.align, SavedAlignment):
             recipe.align.file.verify()
 
+    def several(self) -> str:
+        """A partial merge keeps a part of every member."""
+        return "A partial merge keeps several networks" if self.recipe.until is not None else ""
+
     def kept(self) -> Path | None:
         """The folder of the alignment's checkpoint, if there is one."""
         return self.running.resume

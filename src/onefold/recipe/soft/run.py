@@ -38,6 +38,11 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
         network = resolve_model(self.recipe.model)()
         sites_of(network, soft.level, soft.include, soft.exclude)
 
+    def several(self) -> str:
+        """Gates of layers make one network; those above may leave several."""
+        level = self.recipe.soft.level
+        return "" if level == "layer" else f"Gates at {level} level may leave several networks"
+
     def members(self) -> tuple[Sequence[nn.Module], list[str]]:
         """The members, and notes on how they were read."""
         recipe = self.recipe

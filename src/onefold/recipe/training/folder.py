@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import nn
+
 from onefold.documents.problems import told
 from onefold.documents.record import Record
 from onefold.errors import OutputError, RecipeError
 from onefold.explore.checkpoint import NAME, difference
+from onefold.integrations.pretrained import REPLACED, Card, check_writable, fill_folder
 from onefold.recipe.outputs import Outcome, Outputs, Written, write
 from onefold.recipe.training.document import TrainedRecipe
-from onefold.weights import check_apart, check_output
+from onefold.sources.names import place_in
+from onefold.weights import atomic_directory, check_apart, check_output
 from onefold.weights.atomic import explain
 from onefold.weights.placing import clear_dead, discard, finish_dead
 
@@ -64,6 +68,8 @@ def check_files(
     """
     names = (recipe.result, RECIPE, REPORT, PAGE, NAME)
     there = [path for pattern in replaces for path in folder.glob(pattern)]
+    if (inner := pretrained_folder(folder, recipe)) is not None:
+        there += [inner, *(path for pattern in REPLACED for path in inner.glob(pattern))]
     check_apart([*(folder / name for name in names), *there], inputs)
 
 
@@ -76,6 +82,26 @@ def check_same(recipe: TrainedRecipe, before: Mapping[str, Any], folder: Path) -
             f"The run in {folder} cannot be resumed with other settings: {told(name)} is {now!r}"
             f" now and was {then!r}; give the same command as before, or --force to begin anew."
         )
+
+
+def pretrained_folder(folder: Path, recipe: TrainedRecipe) -> Path | None:
+    """The folder in a run's folder that `from_pretrained` reads; None: the network has none."""
+    if not recipe.model.startswith("hf:"):
+        return None
+    return folder / Path(recipe.result).stem
+
+
+def _write_pretrained(folder: Path, recipe: TrainedRecipe, network: nn.Module) -> None:
+    """Write the main result as a folder, with the tokenizer of the network's folder."""
+    target = pretrained_folder(folder, recipe)
+    if target is None:
+        return
+    check_writable(network)
+    (origin,) = place_in(recipe.model)
+    told = f"`../{RECIPE}` makes the same again, and `../{REPORT}` holds the whole report."
+    with atomic_directory(target, force=True, replaces=REPLACED) as place:
+        donor = origin if origin.is_dir() else origin.parent
+        fill_folder(place, network, donor, Card(target.name, beside=(told,)))
 
 
 def _ours(place: Path) -> bool:
@@ -110,6 +136,8 @@ def write_folder(
 ) -> Written[R]:
     """Write every file, then remove the checkpoint and what an earlier run has left.
 
+    The main result of a network of transformers is also written as `from_pretrained` reads it.
+
     Args:
         folder: the folder.
         recipe: with the versions that the networks were made with.
@@ -121,6 +149,7 @@ def write_folder(
     Raises:
         OutputError: the disk is full or refuses. WeightsError: a network is not finite.
     """
+    _write_pretrained(folder, recipe, outcome.networks[recipe.result])
     old = [path for pattern in replaces for path in folder.glob(pattern)]
     gone = [*(path for path in old if path.name not in outcome.networks), folder / NAME]
     files = Outputs(

@@ -35,6 +35,7 @@ from onefold.recipe.training.folder import (
     check_folder,
     check_same,
     open_folder,
+    pretrained_folder,
     write_folder,
 )
 from onefold.recipe.training.inputs import on_a_device, training_data
@@ -176,6 +177,9 @@ class TrainingTask(ABC, Generic[R, S]):
         complete = with_checksums(recipe).model_copy(update={"record": now})
         done = write_folder(folder, complete, outcome, recipe.record, self.patterns)
         files = tuple(folder / name for name in (*outcome.networks, RECIPE, PAGE))
+        if (inner := pretrained_folder(folder, recipe)) is not None:
+            self.tell(f"{inner} is the result as from_pretrained reads it")
+            files = (inner, *files)
         told = warnings + done.warnings
         return Made(done.recipe, None, outcome.scored, done.report, files, told)
 
