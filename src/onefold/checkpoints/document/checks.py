@@ -22,6 +22,7 @@ from onefold.checkpoints.document.misplaced import TOP
 from onefold.checkpoints.document.parameters import CLAMPED, OUTSIDE, Values, cancelling
 from onefold.checkpoints.document.scalars import scalar_of
 from onefold.checkpoints.document.slices import parts_of, with_base
+from onefold.checkpoints.document.sole_weight import sole_weight
 from onefold.checkpoints.document.structure import ROOT
 from onefold.checkpoints.document.unused import unused_values
 from onefold.checkpoints.methods.base import Method
@@ -157,9 +158,13 @@ class Check:
         models = {one.model: "" for one in part.inputs}
         for place in (OUTSIDE, 1.0):
             method, given = values.merge_at("", models, place)
-            reason = cancelling(method, [given[model] for model in models if values.merges(model)])
+            weights = [given[model] for model in models if values.merges(model)]
+            reason = cancelling(method, weights)
             if reason is not None:
                 self.findings.ignore(part.at, reason)
+                return
+            if (text := sole_weight(method, weights)) is not None:
+                self.findings.note(part.at, text)
                 return
 
     def _given(
