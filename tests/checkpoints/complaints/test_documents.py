@@ -58,7 +58,10 @@ def nothing_read(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"merge_method": "dare-ties"}, "there is no method 'dare-ties'; did you mean 'dare_ties'?"),
+        (
+            {"merge_method": "dare-ties"},
+            "there is no method 'dare-ties'; did you mean 'dare_ties'?",
+        ),
         ({"dtype": "bfloat"}, "there is no such dtype; did you mean 'bfloat16'?"),
         ({"parameters": {"densty": 0.5}}, "did you mean 'density'?"),
     ],
@@ -72,7 +75,9 @@ def test_a_wrong_document_is_refused_before_anything_is_fetched(
 ) -> None:
     """Complaint 1: a typing error shows only after the models were downloaded."""
     document = ties(["org/base", "org/a", "org/b"], **change)
-    told = refused("merge", written(tmp_path / "c.yml", document), "--download", "-o", tmp_path / "o")
+    told = refused(
+        "merge", written(tmp_path / "c.yml", document), "--download", "-o", tmp_path / "o"
+    )
     assert sentence in told
     assert asked == []
 
@@ -121,7 +126,8 @@ def test_shapes_and_missing_values_are_told_from_headers(
 # 611, 248
 MISPLACED = {
     "beside its model": (
-        "models:\n  - model: {a}\n    weight: 0.5\n  - model: {b}\n    parameters: {{weight: 0.5}}\n",
+        "models:\n  - model: {a}\n    weight: 0.5\n"
+        "  - model: {b}\n    parameters: {{weight: 0.5}}\n",
         ("line 4", "'models.0.weight'", "parameters"),
     ),
     "at the top": (
@@ -168,7 +174,9 @@ def test_the_end_of_a_layer_range_is_behind_the_last_layer(tmp_path: Path) -> No
 
     made = of.merge_checkpoints(written(tmp_path / "c.yml", passed(0, 3)), tmp_path / "all")
     assert set(tiny.stored(made.path)) == set(tiny.stored(Path(path)))
-    with pytest.raises(RecipeError, match="ends behind the last layer of .*, which has 3; the seco"):
+    with pytest.raises(
+        RecipeError, match=r"ends behind the last layer of .*, which has 3; the second"
+    ):
         of.merge_checkpoints(written(tmp_path / "d.yml", passed(0, 4)), tmp_path / "four")
     with pytest.raises(RecipeError, match="not end first"):
         of.merge_checkpoints(written(tmp_path / "e.yml", passed(2, 1)), tmp_path / "less")
@@ -179,10 +187,7 @@ def test_the_end_of_a_layer_range_is_behind_the_last_layer(tmp_path: Path) -> No
 def test_a_weight_that_is_divided_by_itself_is_told(tmp_path: Path, method: str) -> None:
     """The result is the input, whatever the weight, as normalize is set by default."""
     base, tuned = family(tmp_path, tiny.llama, 1)
-    content = {
-        "merge_method": method,
-        "models": [{"model": tuned, "parameters": {"weight": 0.3}}],
-    }
+    content = {"merge_method": method, "models": [{"model": tuned, "parameters": {"weight": 0.3}}]}
     if method != "linear":
         content["base_model"] = base
     made = of.merge_checkpoints(written(tmp_path / "c.yml", content), tmp_path / "one")

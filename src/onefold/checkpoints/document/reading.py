@@ -14,7 +14,7 @@ from onefold.checkpoints.document.checks import Check
 from onefold.checkpoints.document.content import Document
 from onefold.checkpoints.document.findings import Findings
 from onefold.checkpoints.document.order import in_order
-from onefold.checkpoints.document.structure import document_from
+from onefold.checkpoints.document.structure import COMPANIONS, document_from
 from onefold.documents.problems import Source
 from onefold.documents.reading import text_of_file, yaml_documents
 from onefold.errors import RecipeError, warn
@@ -22,14 +22,19 @@ from onefold.errors import RecipeError, warn
 MOST = 500  # documents in one text
 METHOD = re.compile(r"""(^|[{,])\s*["']?merge_method["']?\s*:""", re.MULTILINE)
 
+COMPANION = re.compile(rf"^({'|'.join(COMPANIONS)})\s*:", re.MULTILINE)
+
 
 class IgnoredSetting(UserWarning):
     """A setting of a document has no effect, as in mergekit."""
 
 
 def is_merge_document(text: str) -> bool:
-    """Whether a text in YAML is a document for checkpoints, which names a `merge_method`."""
-    return METHOD.search(text) is not None
+    """Whether a text in YAML is a document for checkpoints, which names a `merge_method`.
+
+    Documents of mergekit's other programs are taken for such, and refused when they are read.
+    """
+    return METHOD.search(text) is not None or COMPANION.search(text) is not None
 
 
 def read_documents(path: Path | str, as_mergekit: bool = False) -> tuple[Document, ...]:

@@ -38,6 +38,12 @@ ROOT = (
     "finish",
     "name",
 )
+COMPANIONS = {
+    "experts": "this is a document of mergekit-moe, which makes mixtures of experts; run that, as"
+    " onefold makes none",
+    "genome": "this is a document of mergekit-evolve, which searches over merges; run that, or"
+    " write one merge with its weights, as onefold does not search",
+}  # a key that only documents of mergekit's other programs have -> what to do
 DTYPES = ("bfloat16", "float16", "float32", "float64", "int64")
 TEMPLATES = ("auto", "alpaca", "chatml", "exaone", "llama3", "mistral")
 
@@ -49,6 +55,9 @@ def document_from(content: object, findings: Findings) -> Document:
         RecipeError: it is no such document.
     """
     given = findings.mapping(content, ())
+    for key, reason in COMPANIONS.items():
+        if key in given and "merge_method" not in given:
+            findings.refuse((key,), reason)
     _check_keys(given, ROOT, (), findings)
     if given.get("merge_method") is None:
         findings.missing(("merge_method",))
