@@ -110,7 +110,7 @@ class Work:
             return self.row * max(1, RANGE // self.row)
         if self.job.method is None:
             return BLOCK
-        return self.job.method.step(self._given(lambda _: torch.empty(1).expand(self.job.shape)))
+        return self.job.method.step(self._given(lambda _: torch.empty(()).expand(self.job.shape)))
 
     @property
     def row(self) -> int:
