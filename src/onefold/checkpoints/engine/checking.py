@@ -28,7 +28,7 @@ from onefold.checkpoints.layouts.dtypes import CODES
 from onefold.checkpoints.methods.base import Method
 from onefold.errors import OutputError
 
-SHARE = 400  # one element in as many is read back
+SHARE = 1000  # one element in as many is read back
 LEAST = 1 << 18  # elements of a small merge that are read back all the same
 PLACES = 3  # ranges of a large tensor
 

@@ -46,6 +46,7 @@ from onefold.weights.atomic import check_output, exchange, explain, sync
 from onefold.weights.paths import check_apart
 
 if TYPE_CHECKING:
+    from onefold.checkpoints.engine.inputs import Inputs
     from onefold.progress import Work
 
 SPACE = 50_000_000  # bytes that config, tokenizer and the like take beside the weights
@@ -216,13 +217,13 @@ def _merge(
             tokenizer, late = WrittenTokenizer((), ()), tuple[str, ...]()
             if single:
                 with hashing(files_to_hash(plan)) as hashes:
-                    _write_weights(plan, journal, settings)
+                    inputs = _write_weights(plan, journal, settings)
                     fill_hashes(plan, journal.folder / target.name, hashes())
             else:
                 tokenizer = write_tokens(plan, journal.folder, template)
-                _write_weights(plan, journal, settings)
+                inputs = _write_weights(plan, journal, settings)
                 late = write_beside(plan, report, journal.folder, located, tokenizer, results)
-            _check_written(plan, journal, settings)
+            _check_written(plan, journal, settings, inputs)
             _place(journal, target, out, settings)
         except OSError as error:
             raise explain(error, out) from error
@@ -248,8 +249,8 @@ def fingerprint(plan: Plan) -> str:
     return told.hexdigest()
 
 
-def _write_weights(plan: Plan, journal: Journal, settings: Settings) -> None:
-    """Write all files of weights that are not there yet."""
+def _write_weights(plan: Plan, journal: Journal, settings: Settings) -> Inputs:
+    """Write all files of weights that are not there yet; returns the files of the models."""
     from onefold.checkpoints.engine.inputs import Inputs
     from onefold.checkpoints.engine.running import Gate, one_thread_each, run_shard
 
@@ -264,17 +265,17 @@ def _write_weights(plan: Plan, journal: Journal, settings: Settings) -> None:
             run_shard(shard, plan.jobs, path, inputs, settings.threads, gate, told)
             journal.finished(shard.file)
             settings.told(shard.file)
+    return inputs
 
 
-def _check_written(plan: Plan, journal: Journal, settings: Settings) -> None:
+def _check_written(plan: Plan, journal: Journal, settings: Settings, inputs: Inputs) -> None:
     """Read a sample of the files back; one that is damaged is struck out of the journal."""
     from onefold.checkpoints.engine.checking import DamagedFileError, check_written
-    from onefold.checkpoints.engine.inputs import Inputs
     from onefold.checkpoints.engine.running import one_thread_each
 
     with one_thread_each():
         try:
-            check_written(plan, journal.folder, Inputs(), settings.memory)
+            check_written(plan, journal.folder, inputs, settings.memory)
         except DamagedFileError as error:
             journal.forget(error.file)
             raise
