@@ -21,7 +21,7 @@ def difference(vocabularies: Mapping[Reference, Vocabulary]) -> str:
         return ""
     first, reference = pairs[0]
     for model, one in pairs[1:]:
-        if one.tokens == reference.tokens:
+        if one.tokens is reference.tokens or one.tokens == reference.tokens:
             continue
         more = [token for token in one.tokens if token not in reference.tokens]
         fewer = [token for token in reference.tokens if token not in one.tokens]

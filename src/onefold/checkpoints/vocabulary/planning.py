@@ -52,7 +52,7 @@ def plan_vocabulary(
     order = ([base] if base is not None and base in members else []) + list(members)
     order = list(dict.fromkeys(order))
     found: dict[Reference, Vocabulary] = {}
-    read: Read = {}
+    read = Read()
     unread: dict[Reference, NoTokenizerError | UnreadableTokenizerError] = {}
     for model in dict.fromkeys([*order, *(folders if decision is not None else ())]):
         try:

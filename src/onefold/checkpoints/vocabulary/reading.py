@@ -12,6 +12,7 @@ from added_tokens.json where neither names any, which is the order of transforme
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +23,23 @@ from onefold.checkpoints.vocabulary.unreadable import file_digest, unreadable
 from onefold.errors import WeightsError, shown
 
 Entries = dict[str, Mapping[str, Any]]
-# What was read of a tokenizer.json, by the digest of the file. Fine-tunes mostly have equal ones.
-Read = dict[str, tuple[Kind, dict[str, int], Entries]]
+Fast = tuple[Kind, dict[str, int], Entries]
 KINDS = ("BPE", "WordPiece", "Unigram", "WordLevel")
 LIMIT = 1 << 24  # numbers of tokens; a higher one is a mistake that would fill the memory
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
+
+@dataclass
+class Read:
+    """What was read of other folders. Fine-tunes mostly have equal files.
+
+    Attributes:
+        fast: of each tokenizer.json, by the digest of the file.
+        folders: of all files of a tokenizer, by their digests.
+    """
+
+    fast: dict[str, Fast] = field(default_factory=dict)
+    folders: dict[tuple[str | None, ...], Vocabulary] = field(default_factory=dict)
 
 
 def vocabulary_of(folder: Path, rows: int | None = None, *, read: Read | None = None) -> Vocabulary:
@@ -42,8 +55,20 @@ def vocabulary_of(folder: Path, rows: int | None = None, *, read: Read | None = 
         UnreadableTokenizerError: its tokenizer has a form that is not read here.
         WeightsError: a file is broken, or tokens or numbers are there twice.
     """
+    read = read or Read()
+    rows = _rows(folder) if rows is None else rows
+    digests = tuple(_digest(folder / name) for name in files.ALL)
+    if digests[0] is not None and digests in read.folders and not _has_more(folder):
+        return replace(read.folders[digests], folder=folder, rows=rows)
+    found = _read_folder(folder, rows, read, digests[0])
+    if not _has_more(folder):
+        read.folders[digests] = found
+    return found
+
+
+def _read_folder(folder: Path, rows: int | None, read: Read, digest: str | None) -> Vocabulary:
     settings = files.json_if_there(folder / files.SETTINGS)
-    kind, tokens, entries, source = _main_files(folder, {} if read is None else read)
+    kind, tokens, entries, source = _main_files(folder, read, digest)
     added = {**entries, **_further(folder, tokens, entries, settings, source)}
     numbers = dict(tokens)
     for token, entry in added.items():
@@ -59,8 +84,17 @@ def vocabulary_of(folder: Path, rows: int | None = None, *, read: Read | None = 
         added=added,
         special=tuple(sorted(special, key=numbers.__getitem__)),
         templates=templates_of(folder, settings),
-        rows=_rows(folder) if rows is None else rows,
+        rows=rows,
     )
+
+
+def _digest(path: Path) -> str | None:
+    return file_digest(path) if path.is_file() else None
+
+
+def _has_more(folder: Path) -> bool:
+    """Whether there are templates that the digests leave out."""
+    return (folder / files.MORE_TEMPLATES).exists()
 
 
 def pieces_of(model: Mapping[str, Any], path: Path) -> dict[str, int]:
@@ -74,8 +108,12 @@ def pieces_of(model: Mapping[str, Any], path: Path) -> dict[str, int]:
         return _listed((one[0] if isinstance(one, list) and one else one for one in vocab), path)
     if not isinstance(vocab, dict):
         raise WeightsError(f"{path} has no vocabulary under 'model': 'vocab' is {shown(vocab)}.")
-    for token, number in vocab.items():
-        _check_number(token, number, path)
+    numbers = vocab.values()
+    if not {type(number) for number in numbers} <= {int} or (
+        numbers and not 0 <= min(numbers) <= max(numbers) < LIMIT
+    ):
+        for token, number in vocab.items():  # one of them is told
+            _check_number(token, number, path)
     return vocab
 
 
@@ -98,14 +136,15 @@ def kind_of_model(model: Mapping[str, Any], path: Path) -> Kind:
     return cast(Kind, kind)
 
 
-def _main_files(folder: Path, read: Read) -> tuple[Kind, dict[str, int], Entries, Path]:
+def _main_files(
+    folder: Path, read: Read, digest: str | None
+) -> tuple[Kind, dict[str, int], Entries, Path]:
     """Kind, pieces, entries of added tokens, and the file that they are from."""
     path = folder / files.FAST
-    if path.is_file():
-        digest = file_digest(path)
-        if digest not in read:
-            read[digest] = _fast(path)
-        return (*read[digest], path)
+    if digest is not None:
+        if digest not in read.fast:
+            read.fast[digest] = _fast(path)
+        return (*read.fast[digest], path)
     path = folder / files.VOCAB_JSON
     if path.is_file():
         found = files.json_of(path)
@@ -120,7 +159,7 @@ def _main_files(folder: Path, read: Read) -> tuple[Kind, dict[str, int], Entries
     raise unreadable(folder)
 
 
-def _fast(path: Path) -> tuple[Kind, dict[str, int], Entries]:
+def _fast(path: Path) -> Fast:
     content = files.json_of(path)
     model = content.get("model")
     if not isinstance(model, dict):

@@ -132,13 +132,14 @@ class Undecided:
                 " them cannot be run."
             )
         all_of = self.completed()
+        counts = {id(one.tokens): _counts(one, size) for one in all_of.values()}
         return VocabularyPlan(
             dict(own.tokens),
             size,
             donor,
             own.folder,
             members={
-                one: MemberRows(one, size, size, counts=_counts(all_of[one], size))
+                one: MemberRows(one, size, size, counts=counts[id(all_of[one].tokens)])
                 for one in self.order
             },
             vocabularies=all_of,
@@ -153,5 +154,7 @@ def rows_of(vocabulary: Vocabulary) -> int:
 
 
 def _counts(vocabulary: Vocabulary, size: int) -> dict[Origin, int]:
-    tokens = sum(number < size for number in vocabulary.tokens.values())
+    tokens = len(vocabulary.tokens)
+    if vocabulary.size > size:
+        tokens = sum(number < size for number in vocabulary.tokens.values())
     return {"own": tokens, **({"own padding": size - tokens} if tokens < size else {})}
