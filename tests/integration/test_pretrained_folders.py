@@ -437,6 +437,16 @@ def test_heads_of_other_labels_are_left_out_as_the_sentence_says(
     assert set(of.load(tmp_path / "x.safetensors")) == set(of.load(place / "encoder0"))
 
 
+def test_heads_over_no_whole_network_are_refused(
+    refused: Callable, place: Path, tmp_path: Path
+) -> None:
+    three = write_network(tmp_path / "three", "vit", num_labels=3)
+    flags = ["--align", "none", "--repair", "none", "--fold", "average"]
+    told = refused("merge", place / "vit0", three, *flags, "-o", tmp_path / "x.safetensors")
+    assert "has 10 labels and that of" in told
+    assert told.endswith("give members of one number of labels.")
+
+
 def test_other_values_and_other_names_of_labels_are_told(
     onefold: Callable, place: Path, tmp_path: Path
 ) -> None:
@@ -454,6 +464,17 @@ def test_other_values_and_other_names_of_labels_are_told(
     found = DiskMembers(None, [first, other])
     assert any("num_attention_heads (2, 1)" in text for text in found.differences)
     assert DiskMembers(None, [place / "classifier0", first]).differences == ()
+
+
+def test_what_a_config_leaves_out_is_the_default(place: Path, tmp_path: Path) -> None:
+    first, other = place / "classifier0", write_network(tmp_path / "other", seed=1)
+    config = json.loads((other / "config.json").read_text())
+    del config["layer_norm_eps"]
+    (other / "config.json").write_text(json.dumps(config))
+    assert DiskMembers(None, [first, other]).differences == ()
+    (other / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.5}))
+    (told,) = DiskMembers(None, [first, other]).differences
+    assert "in layer_norm_eps (1e-12, 0.5), and is run as" in told
 
 
 def test_folders_that_tell_no_network(refused: Callable, place: Path, tmp_path: Path) -> None:

@@ -140,7 +140,10 @@ def _home(text: str) -> Path:
 
 
 def _config(folder: str) -> dict[str, Any]:
-    """The content of a folder's config. Raises SettingError if there is none."""
+    """The content of a folder's config, with the defaults of its family.
+
+    Raises SettingError if there is none.
+    """
     path = _home(folder) / CONFIG
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -151,7 +154,19 @@ def _config(folder: str) -> dict[str, Any]:
             f"The config {path} cannot be read ({str(error)[:120]}); write the folder again with"
             " save_pretrained."
         ) from None
-    return content
+    return {**_defaults(content), **content}
+
+
+def _defaults(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a family that its config leaves out; {} of a family that is not known."""
+    try:
+        import transformers
+
+        config = transformers.CONFIG_MAPPING[content["model_type"]].from_dict(dict(content))
+        found: dict[str, Any] = json.loads(json.dumps(config.to_dict(), default=str))
+    except Exception:  # building the network tells what is wrong
+        return {}
+    return {key: value for key, value in found.items() if key not in LABELS}
 
 
 def _check_class(first: str, before: Mapping[str, Any], other: str, config: Any) -> None:
@@ -167,10 +182,16 @@ def _check_labels(first: str, before: Mapping[str, Any], other: str, config: Any
     own, theirs = _labels(before), _labels(config)
     if own == theirs:
         return
+    prefix = _prefix_below(before)
+    cure = (
+        f"fold the networks below them, with --model '{first}?task=features' --prefix {prefix}. and"
+        " data without labels"
+        if prefix
+        else "give members of one number of labels"
+    )
     raise MembersError(
         f"The head of {first} has {own} labels and that of {other} has {theirs}, and only heads of"
-        f" the same labels can be folded; fold the networks below them, with --model"
-        f" '{first}?task=features' --prefix {_prefix(first)}. and data without labels."
+        f" the same labels can be folded; {cure}."
     )
 
 
@@ -180,12 +201,22 @@ def _labels(config: Mapping[str, Any]) -> int:
     return len(names) if isinstance(names, Mapping) else given if isinstance(given, int) else 2
 
 
-def _prefix(folder: str) -> str:
-    """What stands before the names below the head."""
+def _prefix_below(content: Mapping[str, Any]) -> str:
+    """What stands before the names of the network below the head; "" if it is no whole network."""
+    import torch
     import transformers
 
-    named = getattr(transformers, str(_config(folder)["architectures"][0]), None)
-    return str(getattr(named, "base_model_prefix", None) or "model")
+    try:
+        config = transformers.CONFIG_MAPPING[content["model_type"]].from_dict(dict(content))
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            auto: Any = transformers.AutoModel
+            plain = auto.from_config(config)
+    except Exception:  # a family without such a network
+        return ""
+    named = getattr(transformers, str((content.get("architectures") or [""])[0]), None)
+    prefix = str(getattr(named, "base_model_prefix", ""))
+    whole = _shapes(content) or {}
+    return prefix if all(f"{prefix}.{name}" in whole for name in plain.state_dict()) else ""
 
 
 def _differing(before: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
