@@ -102,7 +102,8 @@ def test_a_merge_is_of_stored_numbers_times_scales(
     assert config["torch_dtype"] == (dtype or "bfloat16")
     told_ = " ".join(made.notes)
     assert "float8_e4m3fn with scales" in told_
-    assert "1 scales of activations are not written: layers.0.q.input_scale" in told_
+    assert "1 scale of activations left out" in told_
+    assert "8-bit: layers.0.q.input_scale." in told_
 
 
 def test_one_model_with_weight_1_gives_the_exact_numbers(tmp_path: Path) -> None:

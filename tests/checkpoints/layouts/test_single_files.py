@@ -154,7 +154,7 @@ def test_averages_of_weights_are_merged_where_all_have_them(tmp_path: Path, havi
     if having == 1:
         assert EMA not in merged
         assert "model_ema.decay" not in merged
-        assert "2 averages of weights (model_ema.*)" in told
+        assert "averages of weights (model_ema.*, 2 tensors)" in told
     else:
         assert torch.equal(merged[EMA], torch.full((8, 8), 2.5))
         assert merged["model_ema.decay"] == torch.tensor(0.99)

@@ -69,8 +69,8 @@ def with_whole_averages(layouts: Mapping[K, Layout]) -> dict[K, Layout]:
     for model, layout in layouts.items():
         kept = {name: held for name, held in layout.tensors.items() if name not in names[model]}
         note = (
-            f"{len(names[model])} averages of weights ({AVERAGE}*) of {model} are left out, as not"
-            " all models have them and they would not fit the merged weights."
+            f"The averages of weights ({AVERAGE}*, {len(names[model])} tensors) of {model} are left"
+            " out, as not all models have them and they would not fit the merged weights."
         )
         notes = (*layout.notes, note) if names[model] else layout.notes
         found[model] = replace(layout, tensors=kept, notes=notes)

@@ -89,14 +89,16 @@ def with_scales(tensors: Mapping[str, Held], config: Mapping[str, Any]) -> Scale
 
 def _notes(narrow: Sequence[Held], written: str, dropped: Sequence[str]) -> tuple[str, ...]:
     kinds = " and ".join(sorted({held.dtype for held in narrow}))
+    count = "1 tensor is" if len(narrow) == 1 else f"{len(narrow)} tensors are"
     first = (
-        f"{len(narrow)} tensors are stored as {kinds} with scales; they are merged as stored number"
-        f" times scale, and are {written} and no longer quantised unless dtype says otherwise."
+        f"{count} stored as {kinds} with scales, merged as stored number times scale, and written"
+        f" as {written} without scales unless a dtype is given."
     )
     if not dropped:
         return (first,)
     shown = ", ".join(dropped[:SHOWN]) + (", ..." if len(dropped) > SHOWN else "")
-    return (first, f"{len(dropped)} scales of activations are not written: {shown}.")
+    count = "1 scale" if len(dropped) == 1 else f"{len(dropped)} scales"
+    return (first, f"{count} of activations left out, as the weights are no longer 8-bit: {shown}.")
 
 
 def _is_narrow(held: Held) -> bool:
