@@ -14,13 +14,14 @@ from onefold.checkpoints.document import Located, Reference, mergekit_yaml, reco
 from onefold.checkpoints.engine.card import card_of, library_of
 from onefold.checkpoints.engine.companions import config_of, copy_companions
 from onefold.checkpoints.engine.components import component_configs, copy_pipeline
+from onefold.checkpoints.engine.finished import MADE_OF, RECORD
 from onefold.checkpoints.engine.planning import Plan
 from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.shards import indices_of
 from onefold.checkpoints.layouts.reading import CONFIG
 from onefold.checkpoints.vocabulary import VocabularyPlan, with_vocabulary, write_tokenizer
 
-RECORD, GENERATION = "onefold_merge.json", "generation_config.json"
+GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def write_beside(
     located: Mapping[Reference, Located],
     tokenizer: WrittenTokenizer,
     results: Mapping[str, Path],
+    made_of: str,
 ) -> tuple[str, ...]:
     """Write all the rest of it.
 
@@ -77,6 +79,7 @@ def write_beside(
         located: where the models of the document are.
         tokenizer: what was written of the tokenizer.
         results: the folders of other documents, by their names.
+        made_of: what the result depends on, as one text.
 
     Returns:
         Sentences on numbers of tokens in configs that are left as they are.
@@ -99,7 +102,7 @@ def write_beside(
     notes = [*report.notes, *tokenizer.notes, *told]
     texts["README.md"] = card_of(report.path.name, document, notes, copied, library_of(donor))
     texts["mergekit_config.yml"] = None if donor.components else mergekit_yaml(document, results)
-    texts[RECORD] = _json(_record(plan, report, located, notes, copied))
+    texts[RECORD] = _json(_record(plan, report, located, notes, copied) | {MADE_OF: made_of})
     for name, text in texts.items():
         if text is not None:
             (folder / name).write_text(text, encoding="utf-8")

@@ -17,6 +17,7 @@ from onefold.checkpoints.document.methods import method_file
 from onefold.checkpoints.engine.beside import WrittenTokenizer, write_beside, write_tokens
 from onefold.checkpoints.engine.companions import check_layers
 from onefold.checkpoints.engine.estimate import estimate
+from onefold.checkpoints.engine.finished import has_record, is_finished
 from onefold.checkpoints.engine.journal import Journal
 from onefold.checkpoints.engine.origin import UnrelatedBase, origins_of
 from onefold.checkpoints.engine.pipeline_tokens import check_pipeline_tokens
@@ -141,12 +142,13 @@ def merge_documents(
     *first, last = documents
     places = {str(one.name): out.with_name(f"{out.name}-{one.name}") for one in first}
     for place in (*places.values(), out):
-        check_output(place, settings.force, folder=not is_single(place))
+        known = place is not out and has_record(place)
+        check_output(place, settings.force or known, folder=not is_single(place))
     results: dict[str, Path] = {}
     before: list[MergedCheckpoint] = []
     for one in first:
         place = places[str(one.name)]
-        made = _merge(one, place, settings, download, dry_run, results)
+        made = _merge(one, place, settings, download, dry_run, results, resumable=True)
         before.append(made)
         if dry_run:  # what refers to a result cannot be looked at before that is there
             return made
@@ -162,10 +164,13 @@ def _merge(
     dry_run: bool,
     results: Mapping[str, Path],
     before: tuple[MergedCheckpoint, ...] = (),
+    resumable: bool = False,
 ) -> MergedCheckpoint:
+    """Carry out one document. resumable: an equal result of an earlier run is taken."""
     start = time.perf_counter()
     single = is_single(out)
-    target = check_output(out, settings.force, folder=not single)
+    known = resumable and not settings.force and has_record(out)
+    target = check_output(out, settings.force or known, folder=not single)
     located = locate(document, download, results)
     for found in located.values():
         check_apart([target], [found.path])
@@ -210,7 +215,12 @@ def _merge(
         warn((VocabularyWarning if sentence in doubts else UnrelatedBase)(sentence))
     if dry_run:
         return report
-    with Journal(target, fingerprint(plan), settings.durable) as journal:
+    made_of = fingerprint(plan)
+    if known:
+        if is_finished(target, made_of, plan.shards):
+            return replace(report, resumed=len(plan.shards))
+        check_output(out, folder=True)
+    with Journal(target, made_of, settings.durable) as journal:
         resumed = len(journal.done)
         try:
             _check_space(plan, journal.folder, journal.done)
@@ -222,7 +232,9 @@ def _merge(
             else:
                 tokenizer = write_tokens(plan, journal.folder, template)
                 inputs = _write_weights(plan, journal, settings)
-                late = write_beside(plan, report, journal.folder, located, tokenizer, results)
+                late = write_beside(
+                    plan, report, journal.folder, located, tokenizer, results, made_of
+                )
             _check_written(plan, journal, settings, inputs)
             _place(journal, target, out, settings)
         except OSError as error:
