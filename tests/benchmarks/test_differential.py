@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.checkpoints.differential import large
 from benchmarks.checkpoints.differential.carrying_out import within
 from benchmarks.checkpoints.differential.comparing import compared, ulps
 from benchmarks.checkpoints.differential.configurations import CONFIGURATIONS, Configuration
@@ -102,5 +103,8 @@ def test_the_kept_results_are_of_all_configurations_and_explained() -> None:
     assert len({one["method"] for one in told.values()}) == 20
     assert content["declared_otherwise"] == []
     assert all(reason for one in told.values() for _, reason in one["differences"])
+    assert {one["name"] for one in content["large"]} == set(large.CASES)
+    assert len({case.method for case in large.CASES.values()}) == 20
+    assert "" not in {one["reason"] for one in content["large"]}
     assert not [line for line in tables(content) if "NOT EXPLAINED" in line]
     assert set(MODELS) > {"base", "a", "b", "c"}

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.checkpoints.differential import large
 from benchmarks.checkpoints.differential.carrying_out import run_mergekit, write_models
 from benchmarks.checkpoints.differential.configurations import CONFIGURATIONS, Configuration
 from benchmarks.checkpoints.differential.declarations import differences
@@ -46,12 +47,14 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="onefold-differential-"))
     try:
         known, verdicts, facts = measure(given.mergekit, chosen, scratch)
+        sizes = [] if given.only else large.measure(given.mergekit, scratch)
     finally:
         shutil.rmtree(scratch)
     content = {
         "versions": known["versions"],
         "declared_otherwise": differences(known["methods"]),
         "configurations": [one.told() for one in verdicts],
+        "large": [one.told() for one in sizes],
     }
     print("\n".join(tables(content)))
     if given.out:
@@ -59,7 +62,9 @@ def main() -> None:
     if given.record:
         given.record.parent.mkdir(parents=True, exist_ok=True)
         given.record.write_text(text_of({"versions": known["versions"], **facts}))
-    sys.exit(bool(content["declared_otherwise"]) or any(one.unexplained for one in verdicts))
+    unexplained = [what for one in verdicts for what in one.unexplained]
+    unexplained += [one.name for one in sizes if one.reason == ""]
+    sys.exit(bool(content["declared_otherwise"] or unexplained))
 
 
 def measure(

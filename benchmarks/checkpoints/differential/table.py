@@ -30,6 +30,8 @@ def tables(content: dict[str, Any]) -> list[str]:
         *by_method(told),
         "",
         *differences(told),
+        "",
+        *of_large(content["large"]),
         *(f"declared otherwise: {text}" for text in content["declared_otherwise"]),
     ]
 
@@ -53,6 +55,21 @@ def by_method(told: Sequence[Told]) -> list[str]:
             f"{max(chance):.1f}" if chance else "",
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def of_large(told: Sequence[Told]) -> list[str]:
+    """Lines of a table in Markdown, one for each merge of a large tensor in float32."""
+    lines = [
+        "| 1024 x 1024 | both apart | onefold from float64 | mergekit from float64 | elements |",
+        "|---|---|---|---|---|",
+    ]
+    for one in told:
+        figures = (f"{one[key]:.1e}" for key in ("relative", "onefold", "mergekit"))
+        lines.append(f"| {one['name']} | {' | '.join(figures)} | {one['apart']} |")
+    for reason in sorted({one["reason"] for one in told if one["reason"] is not None}):
+        names = [one["name"] for one in told if one["reason"] == reason]
+        lines.append(f"{reason or 'NOT EXPLAINED'} ({', '.join(names)})")
     return lines
 
 
