@@ -27,7 +27,10 @@ DRIVER = Path(__file__).with_name("mergekit_tensors.py")
 SIDE, RELATIVE = 1024, 1e-6
 MODELS = ("first", "second", "third")
 SUMS = "mergekit's sums over the whole tensor lose digits in float32; onefold's do not."
-SAMPLED = "Of more than a million elements mergekit draws a sample for the quartiles; of fewer both agree."
+SAMPLED = (
+    "Of more than a million elements mergekit draws a sample for the quartiles;"
+    " of fewer both agree."
+)
 
 
 @dataclass(frozen=True)
