@@ -19,6 +19,7 @@ PAGES = (
     "partial_merging",
     "transformers",
     "tasks",
+    "checkpoints",
     "soft_merging",
     "subspaces",
     "persistent_neurons",
