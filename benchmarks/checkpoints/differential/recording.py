@@ -28,6 +28,7 @@ CHOSEN = (
     *("task arithmetic, normalized", "ties with gradients", "ties rescaled"),
     *("dare_linear of all", "dare_ties of all, normalized", "della of all", "della_linear of all"),
     *("breadcrumbs of almost all", "breadcrumbs_ties", "model_stock by rows", "sce"),
+    *("model_stock of small changes",),
     *("sce of small changes", "nearswap", "arcee_fusion", "ram of large changes", "ramplus_tl"),
     *("parameters at every level", "layers of other numbers merged", "slerp, the base added"),
     *("linear of three, bfloat16", "bfloat16 asked of float32"),

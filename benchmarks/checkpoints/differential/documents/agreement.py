@@ -29,6 +29,15 @@ base_model: base
 models: [{model: a}, {model: far}]
 """,
     ),
+    "model_stock of small changes": (
+        "bert",
+        """
+merge_method: model_stock
+base_model: base
+models: [{model: near}, {model: close}]
+parameters: {filter_wise: true}
+""",
+    ),
     "sce": (
         "llama",
         """
