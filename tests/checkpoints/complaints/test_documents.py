@@ -5,6 +5,7 @@ Source: the issues of github.com/arcee-ai/mergekit; the numbers stand with each 
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -88,6 +89,52 @@ def test_the_server_would_have_been_asked(
     document = written(tmp_path / "c.yml", ties(["org/base", "org/a", "org/b"]))
     refused("merge", document, "--download", "-o", tmp_path / "o")
     assert asked
+
+
+def in_cache(tmp_path: Path, name: str, layers: int, kind: str = "llama", more: int = 0) -> None:
+    """What stands beside the weights of a model, in the cache."""
+    model, commit = tmp_path / "cache" / f"models--{name.replace('/', '--')}", "0" * 40
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text(commit)
+    (model / "snapshots" / commit).mkdir(parents=True)
+    config = {"model_type": kind, "num_hidden_layers": layers, "num_nextn_predict_layers": more}
+    (model / "snapshots" / commit / "config.json").write_text(json.dumps(config))
+
+
+# 527
+def test_configs_are_compared_before_weights_are_fetched(
+    tmp_path: Path, asked: list[str], refused: Callable[..., str]
+) -> None:
+    """Complaint 1: models with other numbers of layers are refused after hours of fetching."""
+    in_cache(tmp_path, "org/base", 32)
+    in_cache(tmp_path, "org/a", 30)
+    document = written(tmp_path / "c.yml", ties(["org/base", "org/a"]))
+    told = refused("merge", document, "--download", "-o", tmp_path / "o")
+    assert "line 2, key 'base_model': the config of org/base has 32 layers, and that of" in told
+    assert "org/a 30; choose layers by 'slices'" in told
+    sources = [{"model": "org/a", "layer_range": [0, 31]}]
+    content = {"merge_method": "passthrough", "slices": [{"sources": sources}]}
+    document = written(tmp_path / "d.yml", content)
+    told = refused("merge", document, "--download", "-o", tmp_path / "o")
+    assert "[0, 31] ends behind the last layer of org/a, whose config has 30" in told
+    assert asked == []
+
+
+# 527
+def test_configs_of_different_kinds_are_left_to_headers(
+    tmp_path: Path, asked: list[str], refused: Callable[..., str]
+) -> None:
+    """Complaint 1, the other way: what a config does not tell is no reason to refuse."""
+    in_cache(tmp_path, "org/base", 32)
+    in_cache(tmp_path, "org/a", 30, "other")
+    document = written(tmp_path / "c.yml", ties(["org/base", "org/a"]))
+    assert "cannot be fetched" in refused("merge", document, "--download", "-o", tmp_path / "o")
+    assert asked
+    in_cache(tmp_path, "org/predicts", 30, more=1)
+    sources = [{"model": "org/predicts", "layer_range": [0, 31]}]
+    content = {"merge_method": "passthrough", "slices": [{"sources": sources}]}
+    document = written(tmp_path / "d.yml", content)
+    assert "cannot be fetched" in refused("merge", document, "--download", "-o", tmp_path / "o")
 
 
 # 527

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onefold.checkpoints.document.cache import cache_folder, is_name, revisions, snapshot
+from onefold.checkpoints.document.configs import check_configs
 from onefold.checkpoints.document.content import Document, Reference
 from onefold.checkpoints.document.fetching import fetch
 from onefold.documents.problems import Keys
@@ -44,11 +45,14 @@ def locate(
         results: the folders of documents that were carried out before, by their names.
 
     Raises:
-        RecipeError: a model is nowhere, or has an adapter; the message names the line.
+        RecipeError: a model is nowhere, or has an adapter, or configs tell that models do not fit
+            before their weights are fetched; the message names the line.
         OutputError: a model cannot be stored in the cache.
     """
     found: dict[Reference, Located] = {}
     read = {*document.models(), *document.row_models()}
+    if download:
+        _check_before(document, results or {})
     for reference, at in document.references():
         if reference in found:
             continue
@@ -58,6 +62,16 @@ def locate(
         else:
             found[reference] = _locate(document, reference, at, download, reference in read)
     return found
+
+
+def _check_before(document: Document, results: Mapping[str, Path]) -> None:
+    """Fetch what stands beside the weights, and check it before they are fetched."""
+    folders = {
+        reference: _locate(document, reference, at, download=True, weights=False).path
+        for reference, at in document.references()
+        if reference.place.path not in results
+    }
+    check_configs(document, folders)
 
 
 def _locate(
