@@ -45,17 +45,14 @@ def test_the_code(root: Path, folders: None) -> None:
 
 def test_the_differences_are_those_that_were_recorded(root: Path) -> None:
     told = json.loads((root / RESULTS).read_text())
-    reasons: dict[str, set[str]] = {}
-    for one in told["configurations"]:
-        for _, reason in one["differences"]:
-            reasons.setdefault(reason, set()).add(one["name"])
+    reasons = {reason for one in told["configurations"] for _, reason in one["differences"]}
+    section = text_of(root, PAGE).split("The reasons of all differences:")[1].split("Each with")[0]
+    listed = [" ".join(one.split()) for one in section.split("\n- ")[1:]]
+    assert set(listed) == reasons
     text = text_of(root, PAGE)
-    rows = re.findall(r"^\| (\d+) \| (.+) \|$", text, re.MULTILINE)
-    assert {reason: int(count) for count, reason in rows} == {
-        reason: len(names) for reason, names in reasons.items()
-    }
-    assert f"{len(told['configurations'])} configurations were merged by both" in text
     assert f"mergekit {told['versions']['mergekit']} in" in text
+    assert "More than 100 configurations were merged by both" in text
+    assert len(told["configurations"]) > 100
     compared = {
         one["name"]: one["relative"]
         for one in told["configurations"]
