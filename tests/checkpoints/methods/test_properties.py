@@ -3,7 +3,7 @@
 import pytest
 import torch
 from checkpoints.methods.cases import inputs_of, made, merged, number_of, parameters_of, related
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from onefold.checkpoints.methods import methods
@@ -145,6 +145,13 @@ def test_negative_weights_turn_the_vote():
     assert found.tolist() == [2.0]  # -2 wins the vote, and -2 / -1 is 2
 
 
+def rounding_decides(models, share):
+    """Whether variances are equal at the edge of what is kept, but for the last bits."""
+    variance = models.var(0, unbiased=False).sort(descending=True).values
+    kept = int(share * int((variance > 1e-9).sum()))
+    return 0 < kept < len(variance) and float(variance[kept - 1] - variance[kept]) < 1e-9
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(["ties", "breadcrumbs", "sce", "ram", "magmax", "task_arithmetic"]),
@@ -158,6 +165,7 @@ def test_whole_numbers_with_many_ties(name, numbers, density):
     known = {"weight": (1.0,), "density": (density,), "gamma": (0.2,)}
     parameters = parameters_of(name, len(models), known)
     chosen = {"select_topk": density} if name == "sce" else {}
+    assume(name != "sce" or not rounding_decides(torch.stack(models).double(), density))
     told = expected(name, [m.double() for m in models], base.double(), parameters, chosen)
     found = merged(name, models, base, parameters, chosen)
     if name == "magmax":  # of equally large changes the positive one
