@@ -73,8 +73,8 @@ print(compare_checkpoints([folder / kind for kind in kinds], base=folder / "base
 # Merging the folders
 # -------------------
 #
-# Task arithmetic adds what both have changed to the base, times a weight. The weight is chosen by the
-# 200 images that nothing was trained on. In the shell one such merge is
+# Task arithmetic adds what both have changed to the base, times a weight. The weight is chosen by
+# the 200 images that nothing was trained on. In the shell one such merge is
 # ``onefold merge inverted turned --base base --method task_arithmetic --weight 0.5 -o merged``.
 
 members = [folder / kind for kind in kinds]
