@@ -129,7 +129,8 @@ for name, label in names.items():
     x, y = accuracies(name)
     print(f"{label:<22}inverted {x:.1f} %, turned {y:.1f} %, mean {(x + y) / 2:.1f} %")
     axes.scatter(x, y, color="0.5" if name in ("base", *kinds) else "tab:green")
-    axes.annotate(label, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    left = name in ("model stock", "Iso-C", "inverted")
+    axes.text(x, y, f" {label} ", ha="right" if left else "left", va="bottom", fontsize=8)
 axes.set(
     xlabel="inverted images, accuracy in %",
     ylabel="turned images, accuracy in %",
