@@ -17,7 +17,6 @@ from fine_tunes import family, linear, moved, put, ties, written
 from torch import Tensor
 
 import onefold as of
-from onefold.errors import MembersError
 
 SIZES = {
     "hidden_size": 16,
@@ -157,14 +156,22 @@ def test_a_pipeline_of_diffusion_is_merged_component_by_component(tmp_path: Path
 def test_networks_of_one_family_with_and_without_a_prefix(tmp_path: Path) -> None:
     """Complaint 12: a prefix in front of the names of one model, as "bert.", makes it unknown.
 
-    Each form is merged with its own; both together are refused in one sentence.
+    The names of the model that is listed first decide, or those of the base. The other's prefix is
+    put in front or taken away, and a note says so. A head that one of them lacks is copied.
     """
-    with_prefix = str(tiny.write(tmp_path / "a", masked_bert(), 0))
-    without = str(tiny.write(tmp_path / "b", bert(), 1))
-    document = written(tmp_path / "c.yml", linear([with_prefix, without]))
-    with pytest.raises(MembersError, match="has no tensor of the names that") as told:
-        of.merge_checkpoints(document, tmp_path / "o")
-    assert "bert." in str(told.value)
+    headed, bare = tmp_path / "a", tmp_path / "b"
+    tiny.write(headed, masked_bert(), 0)
+    tiny.write(bare, bert(), 1)
+    for name, models in {"o": (headed, bare), "p": (bare, headed)}.items():
+        document = written(tmp_path / "c.yml", linear([str(model) for model in models], 1.0, 3.0))
+        made = of.merge_checkpoints(document, tmp_path / name)
+        merged, first, second = (tiny.stored(x) for x in (made.path, *models))
+        assert set(merged) == set(first)
+        for key, tensor in merged.items():
+            other = second.get(key.removeprefix("bert."), second.get(f"bert.{key}"))
+            told = first[key] if other is None else 0.25 * first[key] + 0.75 * other
+            torch.testing.assert_close(tensor, told)
+        assert any("stands for" in note for note in made.notes)
 
 
 # 381, 286

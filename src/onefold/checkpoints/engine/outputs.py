@@ -19,7 +19,8 @@ from onefold.checkpoints.document.content import WHOLE
 from onefold.checkpoints.document.parameters import OUTSIDE
 from onefold.checkpoints.document.slices import parts_of, with_base
 from onefold.checkpoints.engine.components import component_regions
-from onefold.checkpoints.engine.regions import Region, regions_of, whole
+from onefold.checkpoints.engine.prefixes import whole_regions
+from onefold.checkpoints.engine.regions import Region, regions_of
 from onefold.checkpoints.layouts import Layout, Stack
 from onefold.checkpoints.layouts.layers import layer_of
 from onefold.checkpoints.layouts.vocabulary import is_embedding
@@ -85,8 +86,9 @@ def merged_modules(document: Document, layouts: Mapping[Reference, Layout]) -> t
     named = [module.name for module in document.modules]
     found = component_regions(document, layouts)
     if named == [WHOLE]:
-        every = {model: whole(layout) for model, layout in layouts.items()}
-        return (_merged(document, document.modules[0], every),)
+        module = document.modules[0]
+        decider = decider_of(document, with_base(document, parts_of(module)[0]))
+        return (_merged(document, module, whole_regions(layouts, decider)),)
     members = {
         module.name: dict.fromkeys(
             one.model for part in parts_of(module) for one in with_base(document, part).inputs

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onefold.checkpoints.document import Document, Reference, Values, check_filters
+from onefold.checkpoints.document.content import WHOLE
 from onefold.checkpoints.engine.components import stems_of
 from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.engine.layer_counts import Layers
 from onefold.checkpoints.engine.outputs import Merged, donor_of, merged_modules, outputs_of
 from onefold.checkpoints.engine.planner import Planner
+from onefold.checkpoints.engine.prefixes import sentences
 from onefold.checkpoints.engine.shards import Shard, shards_of, stem_of
 from onefold.checkpoints.layouts import Layout
 from onefold.checkpoints.vocabulary import VocabularyPlan
@@ -95,6 +97,7 @@ def plan_merge(
     donor = donor_of(document, merged)
     stem = _stem(layouts[donor])
     read = dict.fromkeys(note for layout in layouts.values() for note in layout.notes)
+    renamed = sentences(merged[0].regions) if merged[0].module.name == WHOLE else []
     return Plan(
         document,
         layouts,
@@ -103,7 +106,7 @@ def plan_merge(
         shards_of(jobs, shard_bytes, stem, _metadata(document), stems_of(layouts[donor])),
         _layers(merged, donor),
         vocabulary,
-        (*document.notes, *document.ignored, *read, *ignored, *planner.notes()),
+        (*document.notes, *document.ignored, *read, *renamed, *ignored, *planner.notes()),
     )
 
 

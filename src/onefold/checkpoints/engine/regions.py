@@ -58,14 +58,19 @@ class Region:
         return own if own is not None else self.prefix + inner
 
     @cached_property
+    def renamed(self) -> bool:
+        """Whether names within it differ from those in the model."""
+        return any(inner != name for inner, name in self.inner.items())
+
+    @cached_property
     def stacks(self) -> Mapping[str, Stack]:
         """The stacks of layers, by their names without the prefix."""
-        return stacks_of(self.inner) if self.prefix else self.layout.stacks
+        return stacks_of(self.inner) if self.renamed else self.layout.stacks
 
     @cached_property
     def main(self) -> Stack | None:
         """The stack that ranges of layers count; None: there is none."""
-        if not self.prefix:
+        if not self.renamed:
             return self.layout.main
         held = self.layout.tensors
         weights = {inner: held[name].nbytes for inner, name in self.inner.items()}
