@@ -4,9 +4,12 @@ A base and two models of one architecture (random weights, bfloat16) are written
 folder. In each round, in another order each time, the floor and every method run once in this
 process. All files are warm, and neither side forces its output onto the disk. The floor reads all
 bytes of the three inputs file by file into one buffer and writes the last one. Ratios are taken
-within a round; medians over the rounds are kept.
+within a round; medians over the rounds are kept. With `--mergekit` the command mergekit-yaml of
+another environment runs beside ours on the same documents; its seconds are told with and without
+those that `mergekit-yaml --help` takes.
 
-    python -m benchmarks.checkpoints.speed --out benchmarks/results/checkpoints/speed.json
+    python -m benchmarks.checkpoints.speed --mergekit .../bin/mergekit-yaml \\
+        --out benchmarks/results/checkpoints/speed.json
 
 Seconds of the processor are kept too: they say the same on a machine that has other work to do.
 """
@@ -20,17 +23,18 @@ import platform
 import random
 import shutil
 import statistics
+import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from onefold.checkpoints.document import Document, document_of
+from onefold.checkpoints.document import Document, document_of, yaml_of
 from onefold.checkpoints.engine.merging import Settings, merge_documents
 
 # method -> its settings; the base is the first model where the method has one
@@ -47,6 +51,13 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 WITHOUT_BASE = ("linear",)
 TWO = ("slerp",)  # the base and one model
+ITSELF = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "tie_word_embeddings": True,
+    "vocab_size": 32000,
+    "torch_dtype": "bfloat16",
+}  # of config.json; mergekit looks architectures up
 READ = 1 << 22  # bytes that the floor reads and writes at a time
 
 
@@ -84,6 +95,10 @@ def write_models(folder: Path, width: int, layers: int) -> list[Path]:
         folders[-1].mkdir()
         narrow = {name: tensor.bfloat16() for name, tensor in states.items()}
         save_file(narrow, folders[-1] / "model.safetensors", metadata={"format": "pt"})
+        config = {**ITSELF, "hidden_size": width, "num_hidden_layers": layers}
+        config |= {"intermediate_size": shapes(width, 1)["model.layers.0.mlp.up_proj.weight"][0]}
+        config |= {"num_attention_heads": width // 64}
+        (folders[-1] / "config.json").write_text(json.dumps(config))
     return folders
 
 
@@ -127,6 +142,37 @@ def peak_of(work: Callable[[], object]) -> int:
     over.set()
     thread.join()
     return max(0, highest - before)
+
+
+def mergekit(program: str, name: str, folders: list[Path], scratch: Path) -> float:
+    """The seconds of mergekit-yaml for one method."""
+    text, out = scratch / "document.yml", scratch / "mergekit"
+    text.write_text(yaml_of(document(name, folders)))
+    start = time.perf_counter()
+    command = [program, str(text), str(out)]
+    subprocess.run(command, check=True, capture_output=True, cwd=scratch)
+    taken = time.perf_counter() - start
+    shutil.rmtree(out)
+    return taken
+
+
+def beside(
+    program: str, folders: list[Path], scratch: Path, rounds: int, methods: Sequence[str]
+) -> dict[str, float]:
+    """The seconds of mergekit: its start alone, and medians of some methods."""
+    starts: list[float] = []
+    found: dict[str, list[float]] = {name: [] for name in methods}
+    for turn in range(rounds):
+        start = time.perf_counter()
+        subprocess.run([program, "--help"], check=True, capture_output=True)
+        starts.append(time.perf_counter() - start)
+        order = list(methods)
+        random.Random(turn).shuffle(order)
+        for name in order:
+            found[name].append(mergekit(program, name, folders, scratch))
+    start = statistics.median(starts)
+    medians = {name: statistics.median(times) for name, times in found.items()}
+    return {"start": start, **medians}
 
 
 def measure(folders: list[Path], scratch: Path, rounds: int, threads: int) -> dict[str, Any]:
@@ -187,6 +233,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--layers", type=int, default=14)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--mergekit", help="the program mergekit-yaml")
+    parser.add_argument("--mergekit-rounds", type=int, default=1)
+    parser.add_argument("--mergekit-methods", nargs="+", default=list(METHODS))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="onefold-speed-"))
@@ -197,6 +246,14 @@ def main() -> None:
         )
         load = os.getloadavg()[0]
         methods = measure(folders, scratch, given.rounds, given.threads)
+        peer: dict[str, float] = {}
+        if given.mergekit:
+            names, times = given.mergekit_methods, given.mergekit_rounds
+            peer = beside(given.mergekit, folders, scratch, times, names)
+        for name in peer.keys() & methods.keys():
+            floor_ = methods[name]["floor"]
+            whole, own = peer[name], peer[name] - peer["start"]
+            methods[name] |= {"mergekit": round(whole, 2), "mergekit_ratio": round(own / floor_, 1)}
     finally:
         shutil.rmtree(scratch)
     result = {
@@ -206,6 +263,8 @@ def main() -> None:
         "threads": given.threads,
         "cores": os.cpu_count(),
         "load_before": round(load, 1),
+        "mergekit_start": round(peer.get("start", 0.0), 2),
+        "mergekit_rounds": given.mergekit_rounds if peer else 0,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "methods": methods,
