@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -101,7 +102,7 @@ class Work:
             return [(0, numel)]
         return [(start, min(start + part, numel)) for start in range(0, numel, part)]
 
-    @property
+    @cached_property
     def step(self) -> int:
         """The elements at whose multiples the tensor may be cut."""
         if self.job.whole:
