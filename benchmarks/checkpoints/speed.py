@@ -162,6 +162,7 @@ def beside(
 ) -> dict[str, float]:
     """The seconds of mergekit: its start alone, and medians of some methods."""
     starts: list[float] = []
+    subprocess.run([program, "--help"], check=True, capture_output=True)  # its files are warm
     found: dict[str, list[float]] = {name: [] for name in methods}
     for turn in range(rounds):
         start = time.perf_counter()
