@@ -22,7 +22,8 @@ from torch import Tensor
 from onefold.checkpoints.engine.inputs import Inputs
 from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.engine.planning import Plan
-from onefold.checkpoints.engine.running import Gate, Work, computed
+from onefold.checkpoints.engine.running import Work, computed
+from onefold.checkpoints.engine.schedule import Gate
 from onefold.checkpoints.engine.shards import Shard, index_name, stem_of
 from onefold.checkpoints.layouts.dtypes import CODES
 from onefold.checkpoints.methods.base import Method

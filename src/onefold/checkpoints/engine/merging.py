@@ -264,7 +264,8 @@ def fingerprint(plan: Plan) -> str:
 def _write_weights(plan: Plan, journal: Journal, settings: Settings) -> Inputs:
     """Write all files of weights that are not there yet; returns the files of the models."""
     from onefold.checkpoints.engine.inputs import Inputs
-    from onefold.checkpoints.engine.running import Gate, one_thread_each, run_shard
+    from onefold.checkpoints.engine.running import one_thread_each, run_shard
+    from onefold.checkpoints.engine.schedule import Gate
 
     inputs, gate = Inputs(), Gate(settings.memory)
     todo = [shard for shard in plan.shards if shard.file not in journal.done]

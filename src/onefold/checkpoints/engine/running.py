@@ -18,7 +18,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from onefold.checkpoints.engine.finite import (
 from onefold.checkpoints.engine.inputs import Inputs
 from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.engine.mapped_inputs import MappedInputs
+from onefold.checkpoints.engine.schedule import Gate, Schedule
 from onefold.checkpoints.engine.shards import Shard
 from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.methods.base import BLOCK, Prepared, TensorInputs, name_of
@@ -42,31 +42,6 @@ from onefold.checkpoints.methods.base import BLOCK, Prepared, TensorInputs, name
 RANGE = BLOCK  # elements that are computed, looked at and written in one step
 LARGE = 16 * RANGE  # elements of a buffer that is not kept for the next tensor
 SPLIT = 1 << 24  # elements from which on several threads work on one tensor
-
-
-@dataclass
-class Gate:
-    """Lets tensors into memory up to a bound; one that is larger than the bound comes in alone.
-
-    Attributes:
-        bound: bytes.
-    """
-
-    bound: int
-    used: int = 0
-    free: threading.Condition = field(default_factory=threading.Condition)
-
-    def enter(self, size: int) -> None:
-        """Wait until there is room."""
-        with self.free:
-            self.free.wait_for(lambda: self.used == 0 or self.used + size <= self.bound)
-            self.used += size
-
-    def leave(self, size: int) -> None:
-        """Give the room back."""
-        with self.free:
-            self.used -= size
-            self.free.notify_all()
 
 
 class Work:
@@ -228,20 +203,18 @@ def run_shard(
         reserve(descriptor, shard.size)
         _write(descriptor, shard.header, 0)
         stop = threading.Event()
-        taken, lock = _parts(shard, jobs, inputs, gate), threading.Lock()
+        works = (Work(jobs[number], begin, inputs, gate) for number, begin in shard.places)
+        schedule = Schedule(works)
 
         def work() -> None:
             buffers: dict[torch.dtype, Tensor] = {}
             try:
-                while not stop.is_set():
-                    with lock:
-                        part = next(taken, None)
-                    if part is None:
-                        return
+                while (part := schedule.take()) is not None:
                     _compute(part[0], part[1], descriptor, buffers, told, stop)
                     part[0].done()
             except BaseException:
                 stop.set()
+                schedule.stop()
                 gate.leave(gate.used)  # nobody may wait for a tensor that never ends
                 raise
 
@@ -251,6 +224,7 @@ def run_shard(
                 wait(running, return_when=FIRST_EXCEPTION)
             except BaseException:
                 stop.set()
+                schedule.stop()
                 raise
             for one in running:
                 one.result()
@@ -300,15 +274,6 @@ def one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _parts(
-    shard: Shard, jobs: Sequence[Job], inputs: Inputs, gate: Gate
-) -> Iterator[tuple[Work, tuple[int, int]]]:
-    for number, begin in shard.places:
-        work = Work(jobs[number], begin, inputs, gate)
-        for part in work.ranges:
-            yield work, part
 
 
 def _compute(
