@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import random
@@ -28,7 +29,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -128,21 +130,30 @@ def anonymous() -> int:
     return 1024 * int(text.split("RssAnon:")[1].split()[0])
 
 
-def peak_of(work: Callable[[], object]) -> int:
-    """The bytes of memory of no file that work takes beside what was there before."""
+def peak_of(name: str, folders: list[Path], out: Path, threads: int) -> int:
+    """The bytes of memory of no file that a merge takes beside what was there before it."""
     before, highest, over = anonymous(), 0, threading.Event()
 
     def watch() -> None:
         nonlocal highest
-        while not over.wait(0.01):
+        while not over.wait(0.005):
             highest = max(highest, anonymous())
 
     thread = threading.Thread(target=watch)
     thread.start()
-    work()
+    settings = Settings(threads, 10**9, 10**12, durable=False)
+    merge_documents([document(name, folders)], out, settings)
     over.set()
     thread.join()
     return max(0, highest - before)
+
+
+def peak_alone(name: str, folders: list[Path], out: Path, threads: int) -> int:
+    """The same in a process that did nothing else, and so holds no memory for later."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        found = pool.submit(peak_of, name, folders, out, threads).result()
+    shutil.rmtree(out)
+    return found
 
 
 def mergekit(program: str, name: str, folders: list[Path], scratch: Path) -> float:
@@ -206,12 +217,7 @@ def measure(folders: list[Path], scratch: Path, rounds: int, threads: int) -> di
                 cpu[name].append(used)
                 floors[name].append(plain)
                 floors_cpu[name].append(plain_cpu)
-    memory = {}
-    for name in METHODS:
-        memory[name] = peak_of(
-            lambda n=name: merge_documents([document(n, folders)], out, settings)
-        )
-        shutil.rmtree(out)
+    memory = {name: peak_alone(name, folders, out, threads) for name in METHODS}
     median = statistics.median
     return {
         name: {
