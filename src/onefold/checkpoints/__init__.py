@@ -19,7 +19,7 @@ _EXPORTS = {
     "merge_checkpoints": "engine",
     "read_documents": "document",
 }
-_PACKAGES = ("comparison", "document", "engine", "layouts", "methods")
+_PACKAGES = ("comparison", "document", "engine", "layouts", "methods", "plan", "vocabulary")
 __all__ = ["Filter", "Method", "TensorInputs", "filters", "merge_states", *_EXPORTS]
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import Any
 from onefold.checkpoints.document import Document, document_of, is_merge_document, read_documents
 from onefold.checkpoints.engine import MergedCheckpoint, merge_checkpoints
 from onefold.checkpoints.engine.journal import staging_folder
-from onefold.checkpoints.engine.sizes import MEMORY, SHARD, shown_bytes
 from onefold.checkpoints.methods import methods, settings_of
+from onefold.checkpoints.plan.sizes import MEMORY, SHARD, shown_bytes
 from onefold.cli.console import note, say, warn
 from onefold.cli.given import YAML
 from onefold.documents.commands import command_of

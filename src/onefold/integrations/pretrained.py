@@ -12,9 +12,9 @@ from typing import Any
 from torch import nn
 
 from onefold.arguments import checked
-from onefold.checkpoints.engine.companions import NAMES as COMPANIONS
-from onefold.checkpoints.engine.companions import PATTERNS, copy_companions
 from onefold.checkpoints.layouts import Layout
+from onefold.checkpoints.plan.companions import NAMES as COMPANIONS
+from onefold.checkpoints.plan.companions import PATTERNS, copy_companions
 from onefold.checkpoints.vocabulary import files, tokenizer_files
 from onefold.checkpoints.vocabulary.writing import FURTHER
 from onefold.errors import SettingError

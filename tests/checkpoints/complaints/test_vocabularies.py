@@ -21,7 +21,7 @@ from vocabulary_folders import bpe, save
 
 import onefold as of
 from onefold.checkpoints.engine.origin import UnrelatedBase
-from onefold.checkpoints.engine.tokens import VocabularyWarning
+from onefold.checkpoints.plan.tokens import VocabularyWarning
 
 EMBEDDING = "model.embed_tokens.weight"
 

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 
 import onefold
 from onefold.checkpoints.engine.origin import TENSORS, UnrelatedBase, origins_of
-from onefold.checkpoints.engine.planning import plan_merge
 from onefold.checkpoints.layouts import read_layout
+from onefold.checkpoints.plan.planning import plan_merge
 
 
 def base_and(tmp_path: Path, *distances: float, torch_file: bool = False) -> list[str]:

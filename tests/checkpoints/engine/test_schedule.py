@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +15,9 @@ class Tensor:
 
     def __init__(self, name: str, parts: int, begun: threading.Event, go: threading.Event) -> None:
         self.name, self.begun, self.go = name, begun, go
-        self.job = SimpleNamespace(method="any")
         self.ranges = [(i, i + 1) for i in range(parts)]
 
-    def prepared(self) -> None:
+    def get_ready(self) -> None:
         self.begun.set()
         assert self.go.wait(20)
 
@@ -78,9 +76,9 @@ def test_who_waits_for_parts_is_woken_by_a_stop() -> None:
     assert schedule.take() is None
 
 
-def test_what_fails_to_be_prepared_fails_for_who_took_it() -> None:
+def test_what_fails_to_begin_fails_for_who_took_it() -> None:
     (work,), _, _ = tensors(2)
-    work.prepared = lambda: (_ for _ in ()).throw(ValueError("not finite"))
+    work.get_ready = lambda: (_ for _ in ()).throw(ValueError("not finite"))
     with pytest.raises(ValueError, match="not finite"):
         Schedule(iter([work])).take()
 

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 import onefold
 from onefold.checkpoints.document import locate
 from onefold.checkpoints.engine.merging import fingerprint
-from onefold.checkpoints.engine.planning import plan_merge
-from onefold.checkpoints.engine.tokens import VocabularyWarning, planned_tokens
 from onefold.checkpoints.layouts import read_layout
+from onefold.checkpoints.plan.planning import plan_merge
+from onefold.checkpoints.plan.tokens import VocabularyWarning, planned_tokens
 from onefold.checkpoints.vocabulary.row_map import mapped
 from onefold.errors import MembersError, RecipeError, SettingError, WeightsError
 

@@ -4,7 +4,7 @@ Importing this package imports no torch.
 """
 
 from onefold.checkpoints.engine.merging import merge_checkpoints
-from onefold.checkpoints.engine.planning import Plan, plan_merge
 from onefold.checkpoints.engine.result import MergedCheckpoint
+from onefold.checkpoints.plan.planning import Plan, plan_merge
 
 __all__ = ["MergedCheckpoint", "Plan", "merge_checkpoints", "plan_merge"]

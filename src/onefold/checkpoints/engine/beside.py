@@ -12,13 +12,13 @@ from typing import Any
 from onefold._version import __version__
 from onefold.checkpoints.document import Located, Reference, mergekit_yaml, record_of
 from onefold.checkpoints.engine.card import card_of, library_of
-from onefold.checkpoints.engine.companions import config_of, copy_companions
-from onefold.checkpoints.engine.components import component_configs, copy_pipeline
 from onefold.checkpoints.engine.finished import MADE_OF, RECORD
-from onefold.checkpoints.engine.planning import Plan
 from onefold.checkpoints.engine.result import MergedCheckpoint
-from onefold.checkpoints.engine.shards import indices_of
 from onefold.checkpoints.layouts.reading import CONFIG
+from onefold.checkpoints.plan.companions import config_of, copy_companions
+from onefold.checkpoints.plan.components import component_configs, copy_pipeline
+from onefold.checkpoints.plan.planning import Plan
+from onefold.checkpoints.plan.shards import indices_of
 from onefold.checkpoints.vocabulary import VocabularyPlan, with_vocabulary, write_tokenizer
 
 GENERATION = "generation_config.json"

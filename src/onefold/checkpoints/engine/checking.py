@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from onefold.checkpoints.engine.inputs import Inputs
-from onefold.checkpoints.engine.jobs import Job
-from onefold.checkpoints.engine.planning import Plan
 from onefold.checkpoints.engine.running import Work, computed
 from onefold.checkpoints.engine.schedule import Gate
-from onefold.checkpoints.engine.shards import Shard, index_name, stem_of
 from onefold.checkpoints.layouts.dtypes import CODES
 from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.plan.jobs import Job
+from onefold.checkpoints.plan.planning import Plan
+from onefold.checkpoints.plan.shards import Shard, index_name, stem_of
 from onefold.errors import OutputError
 
 SHARE = 1000  # one element in as many is read back

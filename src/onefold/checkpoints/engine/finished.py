@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from onefold.checkpoints.engine.shards import Shard
+from onefold.checkpoints.plan.shards import Shard
 
 RECORD, MADE_OF = "onefold_merge.json", "made_of"
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from onefold.checkpoints.engine.inputs import Inputs
-from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.layouts import Held
+from onefold.checkpoints.plan.jobs import Job
 from onefold.errors import WeightsError
 
 BLOCK = 1 << 20  # elements that are looked at in one step

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from onefold.checkpoints.document import Reference
 from onefold.checkpoints.engine.inputs import Inputs
-from onefold.checkpoints.engine.token_rows import TokenRows
 from onefold.checkpoints.layouts import Held
+from onefold.checkpoints.plan.token_rows import TokenRows
 from onefold.checkpoints.vocabulary.row_map import Means, mapped
 
 

@@ -15,13 +15,9 @@ from onefold._version import __version__
 from onefold.checkpoints.document import Document, locate, read_documents, yaml_of
 from onefold.checkpoints.document.methods import method_file
 from onefold.checkpoints.engine.beside import WrittenTokenizer, write_beside, write_tokens
-from onefold.checkpoints.engine.companions import check_layers
-from onefold.checkpoints.engine.estimate import estimate
 from onefold.checkpoints.engine.finished import has_record, is_finished
 from onefold.checkpoints.engine.journal import Journal
 from onefold.checkpoints.engine.origin import UnrelatedBase, origins_of
-from onefold.checkpoints.engine.pipeline_tokens import check_pipeline_tokens
-from onefold.checkpoints.engine.planning import Plan, plan_merge
 from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.engine.single_files import (
     as_single,
@@ -32,15 +28,19 @@ from onefold.checkpoints.engine.single_files import (
     is_single,
     place_single,
 )
-from onefold.checkpoints.engine.sizes import MEMORY, SHARD, bytes_of, shown_bytes
 from onefold.checkpoints.engine.templates import asked_template
-from onefold.checkpoints.engine.tokens import VocabularyWarning, planned_tokens
 from onefold.checkpoints.layouts import (
     check_components,
     check_no_adapter,
     read_layout,
     with_whole_averages,
 )
+from onefold.checkpoints.plan.companions import check_layers
+from onefold.checkpoints.plan.estimate import estimate
+from onefold.checkpoints.plan.pipeline_tokens import check_pipeline_tokens
+from onefold.checkpoints.plan.planning import Plan, plan_merge
+from onefold.checkpoints.plan.sizes import MEMORY, SHARD, bytes_of, shown_bytes
+from onefold.checkpoints.plan.tokens import VocabularyWarning, planned_tokens
 from onefold.errors import OutputError, SettingError, shown, warn
 from onefold.progress import bar
 from onefold.weights.atomic import check_output, exchange, explain, sync

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from onefold.checkpoints.comparison.entries import Entry
 from onefold.checkpoints.comparison.thresholds import UNRELATED
-from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.layouts import Held
 from onefold.checkpoints.layouts.dtypes import CODES
+from onefold.checkpoints.plan.jobs import Job
 
 if TYPE_CHECKING:
     from onefold.checkpoints.comparison.groups import Measured

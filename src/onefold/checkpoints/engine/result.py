@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onefold.checkpoints.document import Document
-from onefold.checkpoints.engine.estimate import Estimate
+from onefold.checkpoints.plan.estimate import Estimate
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ from onefold.checkpoints.engine.finite import (
     refuse_result,
 )
 from onefold.checkpoints.engine.inputs import Inputs
-from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.engine.mapped_inputs import MappedInputs
-from onefold.checkpoints.engine.schedule import Gate, Schedule
-from onefold.checkpoints.engine.shards import Shard
+from onefold.checkpoints.engine.schedule import Gate, Range, Schedule
 from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.methods.base import BLOCK, Prepared, TensorInputs, name_of
+from onefold.checkpoints.plan.jobs import Job
+from onefold.checkpoints.plan.shards import Shard
 
 RANGE = BLOCK  # elements that are computed, looked at and written in one step
 LARGE = 16 * RANGE  # elements of a buffer that is not kept for the next tensor
@@ -63,7 +63,7 @@ class Work:
         self.mapped = None if job.rows is None else MappedInputs(job.rows, inputs)
         self._lock = threading.Lock()
         self._prepared: Prepared | None = None
-        self.ranges = self._ranges()
+        self.ranges: Sequence[Range] = self._ranges()
         self._left = len(self.ranges)
 
     def _ranges(self) -> list[tuple[int, int]]:
@@ -92,6 +92,11 @@ class Work:
     def row(self) -> int:
         """The elements of one row over the vocabulary."""
         return max(1, math.prod(self.job.shape[1:]))
+
+    def get_ready(self) -> None:
+        """Let the method find out what it needs of the whole tensor."""
+        if self.job.method is not None:
+            self.prepared()
 
     def prepared(self) -> Prepared:
         """What the method found out about the whole tensor; found out by the first who asks."""

@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from onefold.checkpoints.engine.running import Work
+Range = tuple[int, int]  # the first element, and the one behind the last
 
-Part = tuple["Work", tuple[int, int]]  # a tensor, and the first element and the one behind the last
+
+class Parted(Protocol):
+    """A tensor in work that has one part or several."""
+
+    @property
+    def ranges(self) -> Sequence[Range]:
+        """The parts."""
+
+    def get_ready(self) -> None:
+        """Find out what all parts need of the whole tensor."""
+
+
+Tensor = TypeVar("Tensor", bound=Parted)
 
 
 @dataclass
@@ -44,21 +55,21 @@ class Gate:
             self.free.notify_all()
 
 
-class Schedule:
+class Schedule(Generic[Tensor]):
     """Hands out the parts of tensors to threads.
 
     Args:
-        works: the tensors, in the order in which they are begun.
+        tensors: in the order in which they are begun.
     """
 
-    def __init__(self, works: Iterator[Work]) -> None:
-        self._works = works
-        self._ready: deque[Part] = deque()
+    def __init__(self, tensors: Iterator[Tensor]) -> None:
+        self._tensors = tensors
+        self._ready: deque[tuple[Tensor, Range]] = deque()
         self._preparing = 0
         self._over = self._stopped = False
         self._changed = threading.Condition()
 
-    def take(self) -> Part | None:
+    def take(self) -> tuple[Tensor, Range] | None:
         """The next part; None: there is none any more, or the work was stopped.
 
         Raises:
@@ -67,8 +78,8 @@ class Schedule:
         while True:
             with self._changed:
                 while not self._ready:
-                    work = None if self._stopped or self._over else next(self._works, None)
-                    if work is not None:
+                    found = None if self._stopped or self._over else next(self._tensors, None)
+                    if found is not None:
                         break
                     self._over = True
                     if self._stopped or not self._preparing:
@@ -76,14 +87,13 @@ class Schedule:
                     self._changed.wait()  # for parts that another thread prepares
                 else:
                     return None if self._stopped else self._ready.popleft()
-                if len(work.ranges) == 1:
-                    return work, work.ranges[0]
+                if len(found.ranges) == 1:
+                    return found, found.ranges[0]
                 self._preparing += 1
-            if work.job.method is not None:
-                work.prepared()
+            found.get_ready()
             with self._changed:
                 self._preparing -= 1
-                self._ready.extend((work, part) for part in work.ranges)
+                self._ready.extend((found, part) for part in found.ranges)
                 self._changed.notify_all()
 
     def stop(self) -> None:

@@ -24,10 +24,10 @@ from typing import Any
 
 from onefold._version import __version__
 from onefold.checkpoints.document import Reference, yaml_of
-from onefold.checkpoints.engine.planning import Plan
-from onefold.checkpoints.engine.shards import shards_of
 from onefold.checkpoints.layouts import Layout
 from onefold.checkpoints.layouts.ancestry import MODELS, RECIPE, table
+from onefold.checkpoints.plan.planning import Plan
+from onefold.checkpoints.plan.shards import shards_of
 from onefold.errors import OutputError
 from onefold.weights.atomic import sync
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from onefold.checkpoints.document import Document, Reference, Values, check_filters
 from onefold.checkpoints.document.content import WHOLE
-from onefold.checkpoints.engine.components import stems_of
-from onefold.checkpoints.engine.jobs import Job
-from onefold.checkpoints.engine.layer_counts import Layers
-from onefold.checkpoints.engine.outputs import Merged, donor_of, merged_modules, outputs_of
-from onefold.checkpoints.engine.planner import Planner
-from onefold.checkpoints.engine.prefixes import sentences
-from onefold.checkpoints.engine.shards import Shard, shards_of, stem_of
 from onefold.checkpoints.layouts import Layout
+from onefold.checkpoints.plan.components import stems_of
+from onefold.checkpoints.plan.jobs import Job
+from onefold.checkpoints.plan.layer_counts import Layers
+from onefold.checkpoints.plan.outputs import Merged, donor_of, merged_modules, outputs_of
+from onefold.checkpoints.plan.planner import Planner
+from onefold.checkpoints.plan.prefixes import sentences
+from onefold.checkpoints.plan.shards import Shard, shards_of, stem_of
 from onefold.checkpoints.vocabulary import VocabularyPlan
 
 

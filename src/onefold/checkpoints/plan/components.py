@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from onefold.checkpoints.document import Document, Reference
-from onefold.checkpoints.engine.companions import companions_of, config_of
-from onefold.checkpoints.engine.regions import Region
-from onefold.checkpoints.engine.shards import stem_of
 from onefold.checkpoints.layouts import Layout
 from onefold.checkpoints.layouts.pipelines import INDEX, component_of
 from onefold.checkpoints.layouts.reading import CONFIG
+from onefold.checkpoints.plan.companions import companions_of, config_of
+from onefold.checkpoints.plan.regions import Region
+from onefold.checkpoints.plan.shards import stem_of
 from onefold.errors import MembersError
 from onefold.weights.folders import ENDINGS
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 import onefold
 from onefold.checkpoints.document import Place, Reference
-from onefold.checkpoints.engine.regions import regions_of
 from onefold.checkpoints.layouts import read_layout
+from onefold.checkpoints.plan.regions import regions_of
 from onefold.errors import MembersError, RecipeError, WeightsError
 
 WEIGHTS = {"first": 0.2, "second": 0.5, "third": 0.9}  # of the second model, by module

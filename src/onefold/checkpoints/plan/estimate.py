@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onefold.checkpoints.engine.planning import Plan
-from onefold.checkpoints.engine.sizes import shown_bytes
 from onefold.checkpoints.layouts import item_size
+from onefold.checkpoints.plan.planning import Plan
+from onefold.checkpoints.plan.sizes import shown_bytes
 
 RANGE = 1 << 18  # elements of a buffer, as in `running`
 READ, WRITE = 0.145e-9, 0.32e-9  # seconds a byte from and into the system's memory, measured

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onefold.checkpoints.engine.jobs import Job
 from onefold.checkpoints.layouts import item_size
 from onefold.checkpoints.layouts.dtypes import CODES
+from onefold.checkpoints.plan.jobs import Job
 from onefold.weights.files import SHARD
 
 NAMED = ("model", "diffusion_pytorch_model")  # stems behind which libraries put a variant

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onefold.checkpoints.engine.token_rows import TokenRows
 from onefold.checkpoints.layouts import Held, is_float, item_size
 from onefold.checkpoints.layouts.dtypes import keeps_values
 from onefold.checkpoints.methods import Filter, Method
 from onefold.checkpoints.methods.parameters import Value
+from onefold.checkpoints.plan.token_rows import TokenRows
 
 
 @dataclass(frozen=True)

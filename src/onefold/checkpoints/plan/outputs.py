@@ -18,12 +18,12 @@ from onefold.checkpoints.document import Document, Module, Reference, Slice, pos
 from onefold.checkpoints.document.content import WHOLE
 from onefold.checkpoints.document.parameters import OUTSIDE
 from onefold.checkpoints.document.slices import parts_of, with_base
-from onefold.checkpoints.engine.components import component_regions
-from onefold.checkpoints.engine.prefixes import whole_regions
-from onefold.checkpoints.engine.regions import Region, regions_of
 from onefold.checkpoints.layouts import Layout, Stack
 from onefold.checkpoints.layouts.layers import layer_of
 from onefold.checkpoints.layouts.vocabulary import is_embedding
+from onefold.checkpoints.plan.components import component_regions
+from onefold.checkpoints.plan.prefixes import whole_regions
+from onefold.checkpoints.plan.regions import Region, regions_of
 from onefold.errors import MembersError
 
 BEFORE = ("embed", "wpe", "patch", "cls_token", "pos_", "position", "stem", "rotary")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from onefold.checkpoints.document.content import WHOLE
-from onefold.checkpoints.engine.regions import is_language, words
 from onefold.checkpoints.layouts.layers import COUNTS
+from onefold.checkpoints.plan.regions import is_language, words
 from onefold.errors import WeightsError
 
 Layers = Mapping[str, tuple[int, int]]  # module -> the number of layers before and after

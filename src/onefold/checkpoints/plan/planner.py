@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from onefold.checkpoints.document import Document, Reference, Values, finish_of
-from onefold.checkpoints.engine.jobs import Job, Source
-from onefold.checkpoints.engine.outputs import Merged, Output, decider_of
-from onefold.checkpoints.engine.token_rows import TokenRows, token_rows
 from onefold.checkpoints.layouts import (
     Held,
     Layout,
@@ -19,6 +16,9 @@ from onefold.checkpoints.layouts import (
     promoted,
 )
 from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.plan.jobs import Job, Source
+from onefold.checkpoints.plan.outputs import Merged, Output, decider_of
+from onefold.checkpoints.plan.token_rows import TokenRows, token_rows
 from onefold.checkpoints.vocabulary import VocabularyPlan
 from onefold.errors import MembersError
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from onefold.checkpoints.document import Reference
-from onefold.checkpoints.engine.regions import Region, whole
 from onefold.checkpoints.layouts import Layout
+from onefold.checkpoints.plan.regions import Region, whole
 
 DEPTH = 2  # parts of a prefix at most
 LEAST = 0.5  # the share of the names that a prefix must make equal

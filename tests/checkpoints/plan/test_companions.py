@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from onefold.checkpoints.engine.companions import check_layers, config_of, copy_companions
 from onefold.checkpoints.layouts import read_layout
+from onefold.checkpoints.plan.companions import check_layers, config_of, copy_companions
 from onefold.errors import WeightsError
 
 

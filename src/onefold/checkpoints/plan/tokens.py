@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from onefold.checkpoints.document import Document, Reference
-from onefold.checkpoints.engine.token_rows import rows_in
 from onefold.checkpoints.layouts import Layout
+from onefold.checkpoints.plan.token_rows import rows_in
 from onefold.checkpoints.vocabulary import VocabularyPlan, plan_vocabulary, tokenizer_files
 from onefold.errors import MembersError
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onefold.checkpoints.engine.layer_counts import Layers, parts_of, set_layers
 from onefold.checkpoints.layouts import Layout
 from onefold.checkpoints.layouts.reading import CONFIG
+from onefold.checkpoints.plan.layer_counts import Layers, parts_of, set_layers
 
 NAMES = (
     "generation_config.json",

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import onefold
-from onefold.checkpoints.engine.token_rows import rows_in
 from onefold.checkpoints.layouts import read_layout
+from onefold.checkpoints.plan.token_rows import rows_in
 from onefold.errors import MembersError
 
 PLAIN = {f"t{i}": i for i in range(296)}
