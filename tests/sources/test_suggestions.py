@@ -75,7 +75,7 @@ MODELS = {
     "net.safetensors": "a file of weights is a member, so give it where the members go",
     "runs/last.CKPT": "a file of weights is a member",
     "a/b.pt": "a file of weights is a member",
-    "opt": "did you mean 'hf:opt'?",
+    "opt": "The config of 'hf:opt' is of the model_type None",
     "facebook/opt-125m": "nothing is downloaded here; get its folder, and name it as hf:FOLDER.",
     "nets.py": "write 'nets.py:build_small'.",
     "vgg12": "did you mean 'vgg11'?",

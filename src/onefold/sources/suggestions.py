@@ -74,8 +74,6 @@ def _weights(path: Path) -> str | None:
 
 
 def _folder_of_model(path: Path, bare: str) -> str | None:
-    if _exists(path / "config.json"):
-        return _did(f"hf:{bare}")
     if bare.count("/") == 1 and ":" not in bare and not _exists(path):
         return "nothing is downloaded here; get its folder, and name it as hf:FOLDER."
     return None
