@@ -71,9 +71,18 @@ def test_series_without_padding_give_one_alignment_however_they_are_batched() ->
     found, alone = (
         of.align(models, batches, method="permutation") for batches in (data, singly(data))
     )
+    silent = [silent_units(model, data) for model in models]
     for group, maps in found.maps.items():
-        for one, other in zip(maps, alone.maps[group], strict=True):
-            assert torch.equal(one.forward, other.forward), group
+        for k, (one, other) in enumerate(zip(maps, alone.maps[group], strict=True)):
+            changed = one.forward != other.forward
+            assert set(one.forward[changed].tolist()) <= silent[k], group
+
+
+def silent_units(model: Series, data: list[Any]) -> set[int]:
+    """Hidden units that no example moves; which of them is which is anybody's guess."""
+    with torch.no_grad():
+        found = torch.cat([model.hidden(model.body(x)[0].mean(1)).relu() for x, _ in data])
+    return set(torch.nonzero(found.std(0) == 0).flatten().tolist())
 
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -14,6 +14,7 @@ from typing import Any
 ORDER = (
     "two_hospitals",
     "two_plants",
+    "two_fine_tunes",
     "cross_validation",
     "five_seeds",
     "text_classifier",

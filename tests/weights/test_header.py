@@ -96,3 +96,10 @@ def test_arbitrary_bytes_never_crash(tmp_path: Path, data: bytes, form: str) -> 
     path.write_bytes(data)
     with pytest.raises(WeightsError):
         weights.read(path)
+
+
+def test_a_pointer_of_git_lfs_is_named_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 4\n")
+    with pytest.raises(WeightsError, match=r"is a pointer of Git LFS .* run `git lfs pull`"):
+        weights.header.read_header(file)

@@ -80,6 +80,14 @@ FIXED = (
         Flag(),
         False,
     ),
+    Option(
+        "trust",
+        ("trust",),
+        bool,
+        "Run the Python file that a document names as its method.",
+        Flag(),
+        False,
+    ),
     Option("download", ("download",), bool, "Fetch models that are not here.", Flag(), False),
     Option(
         "dry-run",
@@ -108,7 +116,13 @@ FIXED = (
         Flag(panel=RUN),
     ),
 )
-BESIDE = ("models", "output", "as_mergekit", "download")  # of a document, with all of `RUN`
+BESIDE = (
+    "models",
+    "output",
+    "as_mergekit",
+    "trust",
+    "download",
+)  # of a document, with all of `RUN`
 
 
 def is_wanted(arguments: Sequence[str]) -> bool:
@@ -198,7 +212,9 @@ def _documents(
     files = [model for model in models if model.endswith(YAML)]
     if files:
         _check_alone(files[0], models, values)
-        return read_documents(files[0], bool(plain.get("as_mergekit")))
+        return read_documents(
+            files[0], bool(plain.get("as_mergekit")), trust=bool(plain.get("trust"))
+        )
     if "as_mergekit" in plain:
         raise RecipeError("--as-mergekit is a way to read a document; give one, or leave it out.")
     if "method" not in plain:

@@ -17,6 +17,7 @@ from typing import Any
 from onefold.errors import WeightsError
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+POINTER = b"version https://git-lfs"  # what a file holds that Git LFS has not fetched
 MOST_AXES = 64  # axes that torch allows
 LARGEST = 2**63  # no number of a header is as large; products of larger ones are slow
 LONGEST_NAME = 4096  # characters
@@ -91,7 +92,13 @@ def read_header(path: Path) -> Header:
             " before the header; get it again."
         )
     with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        first = file.read(8)
+        length = int.from_bytes(first, "little")
+        if first == POINTER[:8] and file.read(len(POINTER) - 8) == POINTER[8:]:
+            raise WeightsError(
+                f"{path} is a pointer of Git LFS and holds no weights; run `git lfs pull` in its"
+                " folder."
+            )
         if length > HEADER_LIMIT:
             raise WeightsError(
                 f"{path} is no safetensors file: its header claims {length} bytes, more than the"

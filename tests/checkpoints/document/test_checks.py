@@ -8,6 +8,7 @@ import pytest
 
 from onefold.checkpoints.document import Document, Place, Reference, Values, parse_documents
 from onefold.checkpoints.document.slices import parts_of, with_base
+from onefold.checkpoints.methods import methods
 from onefold.errors import RecipeError
 
 A, B = Reference(Place("a")), Reference(Place("b"))
@@ -21,6 +22,11 @@ def text(method: str, models: str, base: str = "", parameters: str = "") -> str:
 
 def read(document: str, as_mergekit: bool = False) -> Document:
     return parse_documents(document, "It", as_mergekit)[0]
+
+
+def trusted(document: str) -> Document:
+    (found,) = parse_documents(document, "The document", trust=True)
+    return found
 
 
 REFUSED = {
@@ -205,17 +211,20 @@ class Halfway(Method):
         return prepared.inputs.read(0, start, stop) * self.share
 """)
     try:
-        document = read(text("mine.py:halfway", "a", "", "share: 0.25"))
+        with pytest.raises(
+            RecipeError, match=r"runs the code of .*mine\.py; read it, and give --tr"
+        ):
+            read(text("mine.py:halfway", "a", "", "share: 0.25"))
+        assert "halfway" not in methods
+        document = trusted(text("mine.py:halfway", "a", "", "share: 0.25"))
         module = document.modules[0]
         values = Values(document, module, parts_of(module)[0])
         assert values.method_at("x").share == 0.25  # type: ignore[attr-defined]
         with pytest.raises(RecipeError, match=r"key 'parameters.share': it is 2; it must be"):
-            read(text("mine.py:halfway", "a", "", "share: 2"))
+            trusted(text("mine.py:halfway", "a", "", "share: 2"))
         with pytest.raises(RecipeError, match=r"mine.py registers no checkpoint method 'other'"):
-            read(text("mine.py:other", "a"))
+            trusted(text("mine.py:other", "a"))
         with pytest.raises(RecipeError, match=r"none.py cannot be read: No such file"):
-            read(text("none.py:other", "a"))
+            trusted(text("none.py:other", "a"))
     finally:
-        from onefold.checkpoints.methods import methods
-
         methods.unregister("halfway")

@@ -134,3 +134,9 @@ def test_what_is_wrong_is_told_by_its_flag(arguments: dict[str, Any], sentence: 
     with pytest.raises(RecipeError) as caught:
         document_of(**given)
     assert str(caught.value) == sentence
+
+
+def test_a_list_for_every_model_is_told_to_run_along_the_layers() -> None:
+    (note,) = document_of(["a", "b"], "linear", settings={"weight": "0.2,0.8"}).notes
+    assert note.startswith("The values of --weight run from the first layer to the last")
+    assert document_of(["a", "b"], "linear", settings={"weight": ("0.2", "0.8")}).notes == ()

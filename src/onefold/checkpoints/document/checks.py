@@ -17,7 +17,7 @@ from onefold.checkpoints.document.content import (
     Slice,
 )
 from onefold.checkpoints.document.findings import Findings
-from onefold.checkpoints.document.methods import method_class
+from onefold.checkpoints.document.methods import method_class, method_file
 from onefold.checkpoints.document.misplaced import TOP
 from onefold.checkpoints.document.parameters import CLAMPED, OUTSIDE, Values, cancelling
 from onefold.checkpoints.document.scalars import scalar_of
@@ -44,6 +44,13 @@ class Check:
 
     def __init__(self, document: Document, findings: Findings) -> None:
         self.document, self.findings = document, findings
+        file = method_file(document.method)
+        if file is not None and not findings.trust:
+            findings.refuse(
+                ("merge_method",),
+                f"it runs the code of {file}; read it, and give --trust (trust=True) if you trust"
+                " it",
+            )
         try:
             self.kind: type[Method] = method_class(document.method)
         except SettingError as error:

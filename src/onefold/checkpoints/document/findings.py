@@ -21,10 +21,11 @@ class Findings:
     Args:
         source: where the document is from.
         as_mergekit: ignore what mergekit ignores; False: refuse it.
+        trust: a Python file that the document names may be run.
     """
 
-    def __init__(self, source: Source, as_mergekit: bool = False) -> None:
-        self.source, self.as_mergekit = source, as_mergekit
+    def __init__(self, source: Source, as_mergekit: bool = False, *, trust: bool = False) -> None:
+        self.source, self.as_mergekit, self.trust = source, as_mergekit, trust
         self.ignored: list[str] = []
         self.notes: list[str] = []
 

@@ -73,7 +73,8 @@ def document_of(
     Raises:
         RecipeError: something is wrong; the message names the flag.
     """
-    findings = Findings(Source("onefold merge", option=option))
+    source = Source("onefold merge", option=option)
+    findings = Findings(source, trust=True)  # the user named the method
     try:
         kind = method_class(method)
     except SettingError as error:
@@ -91,6 +92,12 @@ def document_of(
         notes.append("The weight of every model is 1; others are given by --weight.")
     merged = len([one for one in given if base is None or one != _reference(base)])
     shared, own = _split(names, kind, len(given) if kind.takes_base_as_model else merged, findings)
+    notes += [
+        f"The values of --{name.replace('_', '-')} run from the first layer to the last, in every"
+        " model; one value for each model is given by repeating the option."
+        for name, value in shared.items()
+        if isinstance(value, list) and len(value) > 1
+    ]
     models, i = [], 0
     for one in given:
         entry: dict[str, Any] = {"model": one}

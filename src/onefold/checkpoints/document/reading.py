@@ -37,7 +37,9 @@ def is_merge_document(text: str) -> bool:
     return METHOD.search(text) is not None or COMPANION.search(text) is not None
 
 
-def read_documents(path: Path | str, as_mergekit: bool = False) -> tuple[Document, ...]:
+def read_documents(
+    path: Path | str, as_mergekit: bool = False, *, trust: bool = False
+) -> tuple[Document, ...]:
     """The documents of a file, checked, in the order in which they are carried out.
 
     Each setting that is ignored is warned of, as IgnoredSetting, and is told in
@@ -46,25 +48,30 @@ def read_documents(path: Path | str, as_mergekit: bool = False) -> tuple[Documen
     Args:
         path: a file in YAML.
         as_mergekit: ignore what mergekit ignores; False: refuse it.
+        trust: a Python file that the document names as its method may be run.
 
     Raises:
-        RecipeError: a document is wrong, or refers to itself; the message names the line.
+        RecipeError: a document is wrong, refers to itself, or names a Python file without `trust`;
+            the message names the line.
     """
     what = f"The document {path}"
-    found = parse_documents(text_of_file(Path(path), what), what, as_mergekit)
+    found = parse_documents(text_of_file(Path(path), what), what, as_mergekit, trust=trust)
     for document in found:
         for sentence in document.ignored:
             warn(IgnoredSetting(sentence))
     return found
 
 
-def parse_documents(text: str, what: str, as_mergekit: bool = False) -> tuple[Document, ...]:
+def parse_documents(
+    text: str, what: str, as_mergekit: bool = False, *, trust: bool = False
+) -> tuple[Document, ...]:
     """As `read_documents`, of a text, without warnings.
 
     Args:
         text: one or several documents in YAML.
         what: the beginning of the messages.
         as_mergekit: ignore what mergekit ignores; False: refuse it.
+        trust: a Python file that the document names as its method may be run.
 
     Raises:
         RecipeError: a document is wrong, or refers to itself; the message names the line.
@@ -78,7 +85,7 @@ def parse_documents(text: str, what: str, as_mergekit: bool = False) -> tuple[Do
         raise RecipeError(f"{what} holds {len(parts)} documents; {MOST} are the most.")
     documents = []
     for part in parts:
-        findings = Findings(Source(what, part.lines), as_mergekit)
+        findings = Findings(Source(what, part.lines), as_mergekit, trust=trust)
         documents.append(checked_document(part.content, findings, alone=len(parts) == 1))
     again = tuple(
         f"{what}, line {line}, key '{name[:60]}': it is given twice, and the last value counts, as"

@@ -81,6 +81,7 @@ def merge_checkpoints(
     out: str | os.PathLike[str],
     *,
     as_mergekit: bool = False,
+    trust: bool = False,
     download: bool = False,
     dry_run: bool = False,
     threads: int | None = None,
@@ -101,6 +102,7 @@ def merge_checkpoints(
             models are files. Results of named documents that others refer to come beside it, as
             OUT-NAME.
         as_mergekit: ignore in a file what mergekit ignores, with a warning; False: refuse it.
+        trust: the Python file that a file in YAML names as its method may be run.
         download: fetch models that are in no folder and not in the cache of Hugging Face.
         dry_run: make and check the plan, and write nothing.
         threads: how many work at a time; None: as many as there are cores for this process.
@@ -127,7 +129,7 @@ def merge_checkpoints(
         force,
     )
     return merge_documents(
-        _documents(document, as_mergekit), Path(out), settings, download, dry_run
+        _documents(document, as_mergekit, trust), Path(out), settings, download, dry_run
     )
 
 
@@ -341,10 +343,10 @@ def _check_space(plan: Plan, folder: Path, done: set[str]) -> None:
 
 
 def _documents(
-    document: Document | Sequence[Document] | str | os.PathLike[str], as_mergekit: bool
+    document: Document | Sequence[Document] | str | os.PathLike[str], as_mergekit: bool, trust: bool
 ) -> tuple[Document, ...]:
     if isinstance(document, str | os.PathLike):
-        return read_documents(Path(document), as_mergekit)
+        return read_documents(Path(document), as_mergekit, trust=trust)
     if isinstance(document, Document):
         return (document,)
     given = tuple(document) if isinstance(document, Sequence) else ()
@@ -352,7 +354,7 @@ def _documents(
     if not found or len(found) < len(given):
         raise SettingError(
             f"document is {type(document).__name__}; give a file in YAML, or what"
-            " onefold.checkpoints.document makes."
+            " onefold.checkpoints.document_of or read_documents returns."
         )
     return found
 
