@@ -47,7 +47,8 @@ def overview(results: Path) -> list[str]:
     """All claims; results: the folder of all results."""
     pages = results.parents[1] / "docs" / "evidence"
     lines = ["| claim | measured | page |", "|---|---|---|"]
-    for one in sorted(claims, key=lambda each: place(each.page)):
+    # By module too, since another one may have been imported before.
+    for one in sorted(claims, key=lambda each: (place(each.page), each.figure.__module__)):
         loaded = [json.loads((results / file).read_text()) for file in one.files]
         link = f"[{title(pages, one.page)}]({one.page})"
         lines.append(f"| {one.words} | {one.figure(*loaded)} | {link} |")

@@ -103,3 +103,8 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(SettingError, match="ties has no setting 'lamda'; did you mean 'lambda'"):
         method_of("ties", {"lamda": 1.0})
     assert method_of("ties", {"lambda": 0.5}).lambda_ == 0.5
+
+
+def test_one_state_dict_in_place_of_several_is_refused() -> None:
+    with pytest.raises(SettingError, match="states is one state dict; give a list"):
+        merge_states({"w": torch.zeros(2)}, "linear")

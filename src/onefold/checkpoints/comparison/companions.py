@@ -84,11 +84,20 @@ def config_differences(opened: Mapping[str, Opened]) -> dict[str, dict[str, Any]
 
     A checkpoint without a config is left out.
     """
-    configs = {
-        name: dict(_flat(read_table(one.folder / "config.json"), ""))
-        for name, one in opened.items()
-        if (one.folder / "config.json").is_file()
-    }
+    return differing_values(
+        {
+            name: read_table(one.folder / "config.json")
+            for name, one in opened.items()
+            if (one.folder / "config.json").is_file()
+        }
+    )
+
+
+def differing_values(contents: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The keys that matter and differ in contents of config.json -> checkpoint -> value."""
+    if not contents:
+        return {}
+    configs = {name: dict(_flat(content, "")) for name, content in contents.items()}
     keys = dict.fromkeys(key for config in configs.values() for key in config)
     found = {}
     for key in keys:

@@ -15,6 +15,7 @@ from onefold._version import __version__
 from onefold.checkpoints.document import Document, locate, read_documents, yaml_of
 from onefold.checkpoints.document.methods import method_file
 from onefold.checkpoints.engine.beside import WrittenTokenizer, write_beside, write_tokens
+from onefold.checkpoints.engine.config_doubts import ConfigWarning, config_doubts
 from onefold.checkpoints.engine.finished import has_record, is_finished
 from onefold.checkpoints.engine.journal import Journal
 from onefold.checkpoints.engine.origin import UnrelatedBase, origins_of
@@ -193,10 +194,12 @@ def _merge(
     if single:
         plan = as_single(plan, target.name)
     origins = origins_of(plan.jobs)
-    doubts = tuple(vocabulary.warnings) if vocabulary else ()
+    doubts: dict[str, type[UserWarning]] = dict.fromkeys(
+        config_doubts(layouts, plan.donor), ConfigWarning
+    )
+    doubts |= dict.fromkeys(vocabulary.warnings if vocabulary else (), VocabularyWarning)
     template, told = asked_template(document, folders, vocabulary.tokens if vocabulary else {})
-    if vocabulary is not None:
-        told = [*doubts, *vocabulary.sentences(), *told]
+    told = [*doubts, *(vocabulary.sentences() if vocabulary else ()), *told]
     report = MergedCheckpoint(
         path=target,
         written=not dry_run,
@@ -214,7 +217,7 @@ def _merge(
         before=before,
     )
     for sentence in report.warned:
-        warn((VocabularyWarning if sentence in doubts else UnrelatedBase)(sentence))
+        warn(doubts.get(sentence, UnrelatedBase)(sentence))
     if dry_run:
         return report
     made_of = fingerprint(plan)

@@ -49,6 +49,11 @@ def merge_states(
         MembersError: names, shapes or the number of models do not fit.
         SettingError: a method, setting or parameter is unknown or out of range.
     """
+    if isinstance(states, Mapping) and any(not isinstance(one, Mapping) for one in states.values()):
+        raise SettingError(
+            "states is one state dict; give a list of the models' state dicts, or a mapping from"
+            " their names."
+        )
     names = list(states) if isinstance(states, Mapping) else [str(i) for i in range(len(states))]
     models = list(states.values()) if isinstance(states, Mapping) else list(states)
     method = method_of(method) if isinstance(method, str) else method
