@@ -243,11 +243,14 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--layers", type=int, default=14)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--mergekit", help="the program mergekit-yaml")
     parser.add_argument("--mergekit-rounds", type=int, default=1)
     parser.add_argument("--mergekit-methods", nargs="+", default=list(METHODS))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    for name in METHODS.keys() - set(given.methods):
+        del METHODS[name]
     scratch = Path(tempfile.mkdtemp(prefix="onefold-speed-"))
     try:
         folders = write_models(scratch, given.width, given.layers)

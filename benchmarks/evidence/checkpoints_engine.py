@@ -28,11 +28,15 @@ def speed_table(*runs: dict[str, Any]) -> list[str]:
     for method in runs[0]["methods"]:
         cells = [method.replace("_", "\\_")]
         for run in runs:
-            one = run["methods"][method]
-            cells += [f"{one['seconds']:.2f}", f"{one['ratio']:.1f}", str(one["peak_anonymous_mb"])]
-            cells += [_peer(one)] if run["mergekit_rounds"] else []
+            one = run["methods"].get(method)
+            cells += ["", "", ""] if one is None else _own(one)
+            cells += [_peer(one)] if one is not None and run["mergekit_rounds"] else []
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _own(one: dict[str, Any]) -> list[str]:
+    return [f"{one['seconds']:.2f}", f"{one['ratio']:.1f}", str(one["peak_anonymous_mb"])]
 
 
 def _peer(one: dict[str, Any]) -> str:

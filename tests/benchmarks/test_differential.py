@@ -17,7 +17,8 @@ from benchmarks.checkpoints.differential.random_parts import statistics
 from benchmarks.checkpoints.differential.table import tables
 from benchmarks.checkpoints.differential.tokens import by_token, numbers_of
 
-RESULTS = Path("benchmarks/results/checkpoints/differential.json")
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "checkpoints" / "differential.json"
 ONE = "merge_method: dare_linear\nparameters: {weight: 1, density: 0.3, rescale: %s}\n"
 
 
