@@ -64,9 +64,14 @@ ITSELF = {
 READ = 1 << 22  # bytes that the floor reads and writes at a time
 
 
+def inner(width: int) -> int:
+    """The width inside of a feed-forward block."""
+    return 8 * width // 3 // 64 * 64
+
+
 def shapes(width: int, layers: int) -> dict[str, tuple[int, ...]]:
     """The tensors of a decoder like Llama's, by name."""
-    wide, found = 8 * width // 3 // 64 * 64, {"model.embed_tokens.weight": (32000, width)}
+    wide, found = inner(width), {"model.embed_tokens.weight": (32000, width)}
     for layer in range(layers):
         stem = f"model.layers.{layer}"
         for name in "qkvo":
@@ -99,7 +104,7 @@ def write_models(folder: Path, width: int, layers: int) -> list[Path]:
         narrow = {name: tensor.bfloat16() for name, tensor in states.items()}
         save_file(narrow, folders[-1] / "model.safetensors", metadata={"format": "pt"})
         config = {**ITSELF, "hidden_size": width, "num_hidden_layers": layers}
-        config |= {"intermediate_size": shapes(width, 1)["model.layers.0.mlp.up_proj.weight"][0]}
+        config |= {"intermediate_size": inner(width)}
         config |= {"num_attention_heads": width // 64}
         (folders[-1] / "config.json").write_text(json.dumps(config))
     return folders
