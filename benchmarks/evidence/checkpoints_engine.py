@@ -35,6 +35,20 @@ def speed_table(*runs: dict[str, Any]) -> list[str]:
     return lines
 
 
+@table("kills of a merge")
+def kills_table(told: dict[str, Any]) -> list[str]:
+    """A row for each state in which a kill may leave a merge."""
+    found = told["found"]
+    begun = f"{found['begun']}, of which {found['gone on with']} were gone on with"
+    return [
+        "| a kill left | times |",
+        "|---|---|",
+        f"| a run that was begun | {begun}; the others began anew |",
+        f"| a complete folder | {found.get('complete', 0)} |",
+        f"| nothing | {found.get('nothing', 0)} |",
+    ]
+
+
 def _own(one: dict[str, Any]) -> list[str]:
     return [f"{one['seconds']:.2f}", f"{one['ratio']:.1f}", str(one["peak_anonymous_mb"])]
 

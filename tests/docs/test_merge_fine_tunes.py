@@ -13,9 +13,11 @@ from doc_pages import text_of
 from fine_tunes import family
 from guide_pages import blocks, commands, run_page
 
-from onefold.checkpoints.methods import filters, methods
+from onefold.checkpoints import merge_states
+from onefold.checkpoints.methods import filters, method_of, methods
 
 PAGE, EVIDENCE = "guides/merge_fine_tunes.md", "evidence/checkpoints.md"
+REFERENCE = "reference/checkpoints.md"
 
 
 @pytest.fixture
@@ -57,3 +59,32 @@ def test_the_methods_and_figures(root: Path) -> None:
     assert round(kept["model_stock"]) == 83
     for name in ("ties", "dare_ties", "della", "breadcrumbs", "sce"):
         assert abs(kept[name] - kept["task_arithmetic"]) < 1
+
+
+def test_a_method_of_ones_own(root: Path, folders: None, onefold: Callable) -> None:
+    Path("mine.py").write_text(blocks(root, REFERENCE)[-1])
+    Path("own.yaml").write_text(blocks(root, REFERENCE, "yaml")[-1])
+    (words,) = [words for words in commands(root, REFERENCE) if "mine.py" in " ".join(words)]
+    try:
+        refused = onefold("merge", "own.yaml", "-o", "by_document")
+        assert "mine.py; read it, and give --trust" in " ".join(refused.err.split())
+        assert not Path("by_document").exists()
+        made = onefold(*words[1:])
+        assert made.status == 0, made.err
+        found = onefold("merge", "own.yaml", "--trust", "-o", "by_document")
+        assert found.status == 0, found.err
+        states = [tiny.stored(Path(name)) for name in ("base", "code", "math")]
+        for folder, share in (("merged", 0.5), ("by_document", 0.3)):
+            mine = method_of("towards_second", {"share": share})
+            expected = merge_states(states[1:], mine, base=states[0])
+            stored = tiny.stored(Path(folder))
+            assert all(torch.equal(stored[name], expected[name]) for name in stored)
+            assert any(not torch.equal(stored[name], states[0][name]) for name in stored)
+    finally:
+        methods.unregister("towards_second")
+
+
+def test_the_number_of_methods(root: Path) -> None:
+    count = len({entry.value for entry in methods})
+    assert f"| {count} methods for" in text_of(root, "methods.md")
+    assert f"TSV-M and {count - 4} others" in " ".join((root / "README.md").read_text().split())

@@ -9,7 +9,16 @@ from urllib.parse import quote
 
 from onefold.checkpoints.vocabulary.content import Vocabulary
 from onefold.checkpoints.vocabulary.differing import difference
-from onefold.checkpoints.vocabulary.files import json_if_there
+from onefold.checkpoints.vocabulary.files import (
+    ADDED,
+    FAST,
+    MERGES,
+    MODELS,
+    SETTINGS,
+    VOCAB_JSON,
+    VOCAB_TEXT,
+    json_if_there,
+)
 from onefold.checkpoints.vocabulary.reading import vocabulary_of
 from onefold.checkpoints.vocabulary.unreadable import file_digest
 from onefold.documents.part import Part
@@ -20,16 +29,7 @@ from onefold.sources.data import data_sources
 from onefold.sources.names import parse, place_in
 from onefold.weights.folders import all_pretrained
 
-FAST, SETTINGS = "tokenizer.json", "tokenizer_config.json"
-OTHERS = (
-    "added_tokens.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-)
+OTHERS = (ADDED, MERGES, *MODELS, VOCAB_JSON, VOCAB_TEXT)
 LENGTHS = ("padding", "truncation")  # parts of tokenizer.json that the last use has left
 MATTER = (  # keys of tokenizer_config.json by which texts get other numbers
     "add_bos_token",

@@ -14,6 +14,7 @@ from onefold.errors import WeightsError
 
 CONFIG = "config.json"
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
+ADAPTER_CURE = "add it to its base first, as with merge_and_unload of peft"
 CURE = "merge the model in float32, bfloat16 or float16, and quantise the result"
 FIRST = (
     "model.safetensors.index.json",
@@ -56,14 +57,11 @@ def weights_in(folder: Path) -> Path | list[Path]:
     names = [name for name in names if not name.startswith(NO_WEIGHTS)]
     if "model_index.json" in names:
         raise WeightsError(
-            f"{folder} is a pipeline of several networks; merge them one by one, as with"
+            f"{folder} is a pipeline of several networks; give the folder of one of them, as"
             f" {folder / 'unet'}."
         )
     if "adapter_config.json" in names:
-        raise WeightsError(
-            f"{folder} holds an adapter and no whole model; add it to its base first, as with"
-            " merge_and_unload of peft."
-        )
+        raise WeightsError(f"{folder} holds an adapter and no whole model; {ADAPTER_CURE}.")
     if indices := [name for name in names if name.endswith(".safetensors.index.json")]:
         return _only(folder, indices)
     shards = [name for name in names if SHARD.fullmatch(name) and name.endswith(ENDINGS)]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tiny_checkpoints as tiny
 import torch
+from safetensors.torch import save_file
 
 import onefold
 from onefold.checkpoints.engine import checking, merging
@@ -163,3 +164,22 @@ def test_ranges_of_large_tensors_are_compared(
         onefold.merge_checkpoints(given, out, force=True)
     again = tiny.stored(out)
     assert all(torch.equal(again[one], merged[one]) for one in merged)
+
+
+def test_large_tensors_are_in_the_sample_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    before = checking.check_written
+    monkeypatch.setattr(checking, "check_written", lambda *x: counts.append(before(*x)))
+    shape = (1 << 11, 1 << 10)  # more elements than the sample of a small merge holds
+    for number in range(3):
+        tensors = {f"{name}.weight": torch.randn(shape).bfloat16() for name in "abcde"}
+        (tmp_path / f"m{number}").mkdir()
+        save_file(tensors, tmp_path / f"m{number}" / "model.safetensors", {"format": "pt"})
+    paths = [str(tmp_path / f"m{number}") for number in range(3)]
+    for method, more in (("linear", {}), ("task_arithmetic", {"base_model": paths[0]})):
+        listed = [{"model": path, "parameters": {"weight": 0.5}} for path in paths[1:]]
+        content = {"merge_method": method, "models": listed, **more}
+        onefold.merge_checkpoints(tiny.document(content), tmp_path / method)
+        assert counts.pop()[0] == 5

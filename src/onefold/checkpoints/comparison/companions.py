@@ -9,6 +9,18 @@ from typing import Any
 
 from onefold.checkpoints.comparison.entries import Opened, read_table
 from onefold.checkpoints.comparison.results import TokenizerFile
+from onefold.checkpoints.vocabulary.files import (
+    ADDED,
+    FAST,
+    MERGES,
+    MODELS,
+    SETTINGS,
+    SPECIAL,
+    TEMPLATE,
+    TEMPLATE_JSON,
+    VOCAB_JSON,
+    VOCAB_TEXT,
+)
 from onefold.errors import WeightsError
 
 # Keys of config.json, at any depth, that decide which network the weights belong to.
@@ -60,22 +72,8 @@ MATTER = frozenset(
         "_class_name",
     }
 )
-VOCABULARIES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "added_tokens.json",
-)
-TOKENIZER_FILES = (
-    *VOCABULARIES,
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-)
+VOCABULARIES = (FAST, *MODELS, VOCAB_JSON, VOCAB_TEXT, MERGES, ADDED)
+TOKENIZER_FILES = (*VOCABULARIES, SPECIAL, SETTINGS, TEMPLATE, TEMPLATE_JSON)
 BLOCK = 1 << 20  # bytes that are hashed at a time
 
 

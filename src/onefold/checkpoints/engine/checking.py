@@ -32,6 +32,7 @@ from onefold.errors import OutputError
 SHARE = 1000  # one element in as many is read back
 LEAST = 1 << 18  # elements of a small merge that are read back all the same
 PLACES = 3  # ranges of a large tensor
+PIECE = 1 << 13  # elements of one range where a tensor may be cut anywhere
 
 
 class DamagedFileError(OutputError):
@@ -160,7 +161,7 @@ def _sample(plan: Plan, inputs: Inputs, gate: Gate) -> dict[int, Work]:
         work = Work(jobs[number], 0, inputs, gate, known=True)
         cost = jobs[number].numel
         if not _is_whole(jobs[number]):
-            cost = min(cost, PLACES * work.step)
+            cost = min(cost, PLACES * _piece(work))
         if 0 < cost <= left:
             left -= cost
             found[number] = work
@@ -178,9 +179,17 @@ def _is_whole(job: Job) -> bool:
     return job.whole or facts or scaled or (cast and not job.by_rows)
 
 
+def _piece(work: Work) -> int:
+    """The elements of one range: few where a tensor may be cut anywhere, else its step."""
+    job = work.job
+    anywhere = job.method is None or job.method.cut == "elementwise"
+    return min(PIECE, work.step) if anywhere and not job.by_rows else work.step
+
+
 def _places(work: Work) -> Iterator[tuple[int, int]]:
     """The ranges of a tensor that are compared: all of it, or its first, last and one between."""
-    job, step = work.job, work.step
+    job = work.job
+    step = work.step if _is_whole(job) else _piece(work)
     count = -(-job.numel // step)
     numbers: Sequence[int] = range(count)
     if count > PLACES and not _is_whole(job):

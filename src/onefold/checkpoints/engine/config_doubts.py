@@ -29,6 +29,8 @@ class ConfigWarning(UserWarning):
 def config_doubts(layouts: Mapping[Reference, Layout], donor: Reference) -> tuple[str, ...]:
     """A sentence on the keys that differ where all configs have them; none where none does.
 
+    There is none either if the donor has no config, as none is written then.
+
     Args:
         layouts: the models.
         donor: the model whose config is written.
@@ -39,7 +41,7 @@ def config_doubts(layouts: Mapping[Reference, Layout], donor: Reference) -> tupl
         for key, values in differing_values(configs).items()
         if key.rpartition(".")[2] not in TOLD_ELSEWHERE and None not in values.values()
     }
-    if not found:
+    if not found or str(donor) not in configs:
         return ()
     told = []
     for key, values in list(found.items())[:SHOWN]:

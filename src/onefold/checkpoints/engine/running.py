@@ -148,7 +148,7 @@ class Work:
         return TensorInputs(
             name=job.name,
             tensors=[read(source.held) for source in job.sources],
-            models=[source.model for source in job.sources],
+            models=[source.seed for source in job.sources],
             base=None if job.base is None else read(job.base),
             parameters=[source.parameters for source in job.sources],
             dtype=getattr(torch, job.dtype),

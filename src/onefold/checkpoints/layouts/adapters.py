@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onefold.errors import WeightsError
-from onefold.weights.folders import FIRST
+from onefold.weights.folders import ADAPTER_CURE, FIRST
 
 CONFIG = "adapter_config.json"
 FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -20,7 +20,7 @@ MARKS = (
     ".hada_w1_",
     ".lokr_w1",
 )  # parts of the names of an adapter's tensors
-WAY = "add it to its base first, as with merge_and_unload of peft, and merge what that writes"
+WAY = f"{ADAPTER_CURE}, and merge what that writes"
 
 
 def check_no_adapter(path: Path) -> None:

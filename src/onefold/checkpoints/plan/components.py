@@ -13,7 +13,7 @@ from pathlib import Path
 
 from onefold.checkpoints.document import Document, Reference
 from onefold.checkpoints.layouts import Layout
-from onefold.checkpoints.layouts.pipelines import INDEX, component_of
+from onefold.checkpoints.layouts.pipelines import FOREIGN, INDEX, component_of
 from onefold.checkpoints.layouts.reading import CONFIG
 from onefold.checkpoints.plan.companions import companions_of, config_of
 from onefold.checkpoints.plan.regions import Region
@@ -21,7 +21,7 @@ from onefold.checkpoints.plan.shards import stem_of
 from onefold.errors import MembersError
 from onefold.weights.folders import ENDINGS
 
-WEIGHTS = (*ENDINGS, ".msgpack", ".h5", ".onnx", ".gguf")  # ends of files that are not copied
+WEIGHTS = (*ENDINGS, *FOREIGN)  # ends of files that are not copied
 INDICES = (".safetensors.index.", ".bin.index.")  # also of a variant, as .index.fp16.json
 CARDS = ("README.md", ".gitattributes")
 

@@ -18,14 +18,16 @@ class Source:
     """A tensor of one model, with the model's parameters.
 
     Attributes:
-        model: the name of the model, by which random masks are seeded.
+        model: the model, as the document names it.
         held: the tensor.
         parameters: the values of the method's parameters.
+        seed: the name of the model by which random masks are seeded (see `seeds.py`).
     """
 
     model: str
     held: Held
     parameters: Mapping[str, Value] = field(default_factory=dict)
+    seed: str = ""
 
 
 @dataclass(frozen=True)

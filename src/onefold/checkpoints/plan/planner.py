@@ -18,6 +18,7 @@ from onefold.checkpoints.layouts import (
 from onefold.checkpoints.methods.base import Method
 from onefold.checkpoints.plan.jobs import Job, Source
 from onefold.checkpoints.plan.outputs import Merged, Output, decider_of
+from onefold.checkpoints.plan.seeds import seed_names
 from onefold.checkpoints.plan.token_rows import TokenRows, token_rows
 from onefold.checkpoints.vocabulary import VocabularyPlan
 from onefold.errors import MembersError
@@ -45,6 +46,7 @@ class Planner:
         self.document, self.layouts, self.vocabulary = document, layouts, vocabulary
         self.every = {**layouts, **(others or {})}
         self.finish = finish_of(document)
+        self.seeds = seed_names(map(str, self.every))
         self.told: dict[str, list[str]] = {}
 
     def job(self, output: Output, values: Values) -> Job:
@@ -84,7 +86,7 @@ class Planner:
         if lacking:
             self._tell(f"merged without {_and(lacking)}, which lack them", output.name)
         base = None if values.merges(output.decider) else found.get(output.decider)
-        sources = tuple(Source(str(m), found[m], given[m]) for m in models)
+        sources = tuple(Source(str(m), found[m], given[m], self.seeds[str(m)]) for m in models)
         return Job(
             output.name,
             shape,
