@@ -44,6 +44,8 @@ _EXPORTS = {
     "compare_networks": "onefold.comparison",
     "measure_pairs": "onefold.explore",
     "merge_checkpoints": "onefold.checkpoints.engine",
+    "resize": "onefold.widths",
+    "load_resized": "onefold.widths",
     "evaluate": "onefold.measure",
     "evaluate_all": "onefold.measure",
     "Metric": "onefold.tasks",
@@ -107,6 +109,8 @@ if TYPE_CHECKING:
     from onefold.tasks import Task as Task
     from onefold.weights import load as load
     from onefold.weights import save as save
+    from onefold.widths import load_resized as load_resized
+    from onefold.widths import resize as resize
 
 
 def __getattr__(name: str) -> Any:

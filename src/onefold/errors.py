@@ -32,6 +32,10 @@ class SymmetryError(OnefoldError):
     """A SymmetrySpec does not fit the network, or its numeric proof failed."""
 
 
+class WidthsError(OnefoldError, ValueError):
+    """A network cannot have the widths that are asked for, or a file holds other ones."""
+
+
 class AlignmentError(OnefoldError):
     """An alignment cannot be computed or applied."""
 

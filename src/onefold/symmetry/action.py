@@ -107,6 +107,26 @@ def mapped_tensors(
     return changed
 
 
+def selected_tensors(
+    state: Mapping[str, Tensor], spec: SymmetrySpec, units: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The tensors of a network whose groups have other units, without the unchanged ones.
+
+    A dead unit has the scale and the variance 1 and zeros everywhere else.
+
+    Args:
+        state: state dict of the network; it is left as it is.
+        spec: symmetries of the network.
+        units: group name -> (C',) or (fibres..., C') int64: the old units in their new order, -1
+            for a dead one.
+
+    Raises:
+        SymmetryError: a tensor is missing or of another shape than the spec says.
+    """
+    maps = {name: GroupMap("selection", chosen) for name, chosen in units.items()}
+    return mapped_tensors(state, spec, maps)
+
+
 def map_features(
     value: Tensor, axes: Axes, spec: SymmetrySpec, maps: Mapping[str, GroupMap]
 ) -> Tensor:
@@ -268,6 +288,8 @@ class _Action:
             fibre_axes = [k for k in where if k is not None]
         if group_map.kind == "permutation":
             return _permute(tensor, axis, values, fibre_axes)
+        if group_map.kind == "selection":
+            return _select(tensor, axis, values, fibre_axes, float(role in ("scale", "variance")))
         if matrix:
             return _multiply(tensor, axis, values, fibre_axes, transposed=role == _CONSUMER)
         factor = _aligned(values.to(_wide(tensor.dtype)), fibre_axes, axis, tensor.dim())
@@ -289,6 +311,21 @@ def _permute(tensor: Tensor, axis: int, forward: Tensor, fibre_axes: list[int]) 
         return tensor.index_select(axis, forward)
     index = _aligned(forward, fibre_axes, axis, tensor.dim()).expand(tensor.shape)
     return tensor.gather(axis, index)
+
+
+def _select(
+    tensor: Tensor, axis: int, forward: Tensor, fibre_axes: list[int], dead: float
+) -> Tensor:
+    """The tensor with some entries of one axis (fibres..., C'), and `dead` where there is none."""
+    found = forward.clamp_min(0)
+    if fibre_axes:
+        shape = [*tensor.shape[:axis], forward.shape[-1], *tensor.shape[axis + 1 :]]
+        chosen = tensor.gather(axis, _aligned(found, fibre_axes, axis, tensor.dim()).expand(shape))
+    else:
+        chosen = tensor.index_select(axis, found)
+    if bool((forward >= 0).all()):
+        return chosen
+    return chosen.masked_fill(_aligned(forward < 0, fibre_axes, axis, tensor.dim()), dead)
 
 
 def _multiply(

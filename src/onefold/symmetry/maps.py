@@ -13,7 +13,7 @@ from onefold.errors import SymmetryError
 from onefold.symmetry.axes import Case, Fixed, Group, Live, Term
 from onefold.symmetry.spec import SymmetrySpec
 
-Kind = Literal["permutation", "scale", "sign", "dense"]
+Kind = Literal["permutation", "scale", "sign", "dense", "selection"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,8 @@ class GroupMap:
             "sign": (..., C) of +1 and -1.
             "dense": (..., C, C), the matrix T, new = T old; (C', C) into a network of another
             width.
+            "selection": (..., C') int64 of any length, new[i] = old[forward[i]]; a dead unit where
+            it is -1. Only `selected_tensors` takes it.
         inverse: for "dense" the matrix that consumers are multiplied with, (..., C, C) or (C, C'):
             the inverse of T, or a pseudo-inverse.
     """

@@ -17,6 +17,7 @@ from onefold.weights.files import PathLike, files_of, format_of
 from onefold.weights.lazy import LazyState
 from onefold.weights.naming import AVERAGED, change_of, names_for
 from onefold.weights.pretrained import state_by_class
+from onefold.weights.resized import advice
 from onefold.weights.safetensors_state import check_listed, read_safetensors
 from onefold.weights.selection import Selection
 from onefold.weights.torch_state import read_torch_state
@@ -127,7 +128,11 @@ def fitted(checkpoint: Checkpoint, module: nn.Module, where: str | None = None) 
     """
     try:
         return _by_names(checkpoint, module, where or str(checkpoint.paths[0]))
-    except WeightsError:
+    except WeightsError as error:
+        if told := advice(checkpoint.metadata):
+            place = where or str(checkpoint.paths[0])
+            kind = type(module).__name__
+            raise WeightsError(f"{place} does not fit {kind}, as {told}") from error
         folder = checkpoint.paths[0].parent
         state = state_by_class(folder, module, checkpoint.selection)
         if not state:

@@ -17,6 +17,7 @@ from onefold.weights.atomic import atomic_directory, atomic_write, check_output
 from onefold.weights.checks import check_state
 from onefold.weights.file_writers import write_safetensors, write_torch
 from onefold.weights.pretrained import is_transformer, write_by_class
+from onefold.weights.resized import metadata_of
 from onefold.weights.safetensors_state import TIED
 from onefold.weights.shards import in_shards, index_of, old_shards, remove, save_shards
 
@@ -40,6 +41,9 @@ def save(
 
     A network of transformers is also written as a folder, with its config, as `from_pretrained`
     reads it. `onefold.integrations.save_pretrained` adds a tokenizer and a card.
+
+    A network that `onefold.resize` made is written with its widths, in the file's metadata;
+    `onefold.load_resized` reads it.
 
     Names that share one tensor (tied weights) are stored once. The metadata says which, and
     `onefold.load` gives all names back.
@@ -78,6 +82,8 @@ def save(
     state = _checked_state(model_or_state, path, target, check_finite)
     tensors, tied = _plain(state)
     texts = {str(key): str(value) for key, value in (metadata or {}).items()}
+    if isinstance(model_or_state, nn.Module):
+        texts = metadata_of(model_or_state) | texts
     if target.suffix in TORCH_SUFFIXES:
         whole = {name: tensors[tied.get(name, name)] for name in state}
         content = {"state_dict": whole, "metadata": texts} if texts else whole
