@@ -51,7 +51,6 @@ PLAIN: dict[str, Any] = {
     "smallcnn": lambda: (smallcnn(), torch.randn(2, 1, 28, 28)),
     "vgg11": lambda: (vgg11(0.125, norm=True), torch.randn(2, 3, 32, 32)),
     "resnet20": lambda: (resnet20(0.5), torch.randn(2, 3, 32, 32)),
-    "option a": lambda: (OptionA(), torch.randn(2, 3, 16, 16)),
     "mlp": lambda: (nets.mlp(), torch.randn(3, 10)),
     "mobile": lambda: (nets.mobile(), torch.randn(2, 3, 16, 16)),
     "dense": lambda: (nets.Dense(), torch.randn(2, 3, 8, 8)),
@@ -244,3 +243,22 @@ def test_tied_tensors_stay_tied() -> None:
     small = onefold.resize(model, spec, {stream.name: [0, 3, 5, 7]})
     assert small.head.weight is small.table.weight
     assert small.table.weight.shape == (20, 4)
+
+
+def test_streams_padded_with_zeros_are_resized_together() -> None:
+    """The code pads as many channels in front as behind, so both groups need one width."""
+    model, x = OptionA(), torch.randn(2, 3, 16, 16)
+    model = settled(model).double()
+    x = x.double()
+    spec = find_symmetries(model, x)
+    half = {group.name: group.size // 2 for group in spec.groups}
+    small = onefold.resize(model, spec, half, example_inputs=x)
+    for tensor, cut in sliced(model, spec, {n: list(range(k)) for n, k in half.items()}).items():
+        np.testing.assert_array_equal(small.state_dict()[tensor].numpy(), cut, tensor)
+    assert {g.name: g.size for g in find_symmetries(small, x).groups} == half
+    double = {group.name: group.size * 2 for group in spec.groups}
+    wide = onefold.resize(model, spec, double, example_inputs=x)
+    assert float((wide(x) - model(x)).abs().max()) < 1e-10
+    padded = next(g.name for g in spec.groups if g.size == 4)  # in front of the stem's 8 channels
+    with pytest.raises(WidthsError, match=f"OptionA cannot run .* group {padded} \\(2 units\\)"):
+        onefold.resize(model, spec, {padded: 2}, example_inputs=x)

@@ -17,7 +17,7 @@ from onefold.weights.atomic import atomic_directory, atomic_write, check_output
 from onefold.weights.checks import check_state
 from onefold.weights.file_writers import write_safetensors, write_torch
 from onefold.weights.pretrained import is_transformer, write_by_class
-from onefold.weights.resized import metadata_of
+from onefold.weights.resized import mark_of, metadata_of
 from onefold.weights.safetensors_state import TIED
 from onefold.weights.shards import in_shards, index_of, old_shards, remove, save_shards
 
@@ -65,7 +65,7 @@ def save(
 
     Raises:
         OutputError: the output exists, its folder is missing, its suffix is unknown, or the disk is
-            full. Nothing is changed then.
+            full, or a folder cannot say the widths of a resized network. Nothing is changed then.
         WeightsError: there are no tensors, or unfit ones (see `check_state`).
     """
     if isinstance(model_or_state, nn.Module) and _is_folder(model_or_state, path):
@@ -73,6 +73,11 @@ def save(
             raise OutputError(
                 f"{path} is a folder, whose files take no metadata; leave it out, or let the name"
                 " end in .safetensors."
+            )
+        if mark_of(model_or_state) and not mark_of(model_or_state).get("said"):
+            raise OutputError(
+                f"{path} is a folder, whose config cannot say the widths of this resized"
+                f" {type(model_or_state).__name__}; let the name end in .safetensors."
             )
         _check_shards(max_shard_bytes)
         with atomic_directory(path, force=force, replaces=OLD) as folder:

@@ -180,7 +180,8 @@ def parts_of(axes: Axes, widths: Mapping[str, int]) -> dict[Path, tuple[int, int
     found: dict[Path, tuple[int, int]] = {}
     for axis, term in enumerate(axes):
         for path, part in _subterms(term):
-            found[(axis, *path)] = (part.size, new_size(part, widths))
+            place: Path = (axis, *path)
+            found[place] = (part.size, new_size(part, widths))
     return found
 
 

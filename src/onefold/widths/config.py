@@ -17,6 +17,7 @@ from torch import nn
 from onefold.symmetry.axes import Axes
 from onefold.weights.pretrained import is_transformer, quiet
 from onefold.widths.attributes import parts_of
+from onefold.widths.numbers import changed_sizes, config_numbers, copy_sizes
 
 MOST = 200  # networks made at most
 
@@ -31,53 +32,106 @@ def configured(network: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, module
 
 
-def fit_config(
-    module: Any, axes: Mapping[str, Axes], widths: Mapping[str, int]
-) -> nn.Module | None:
-    """Change a network's config in place so that it says its shapes.
+def fit_configs(
+    network: nn.Module,
+    before: nn.Module,
+    axes: Mapping[str, Axes],
+    widths: Mapping[str, int],
+    *,
+    proved: bool,
+) -> bool:
+    """Let the configs in a network say its widths, and its modules keep the sizes that they say.
 
     Args:
-        module: a network of transformers whose tensors have their new shapes.
-        axes: name of a tensor in it -> terms of its axes before.
+        network: the network with its new tensors; its configs and the sizes in its modules are
+            changed if the configs can say all of them, and only then.
+        before: the network that it was made from.
+        axes: name of a tensor -> terms of its axes before.
         widths: group name -> new number of units.
+        proved: whether the sizes of its modules are right, so that a config must agree with them.
 
     Returns:
-        A network on the meta device that its class makes of the config; None if the config cannot
-        say the shapes, and then it stays.
+        Whether there is a config, and all can.
     """
-    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    found = []
+    originals = dict(before.named_modules())
+    for name, module in configured(network):
+        prefix = f"{name}." if name else ""
+        own = {n[len(prefix) :]: terms for n, terms in axes.items() if n.startswith(prefix)}
+        fitted = _fitted(module, originals[name], own, widths, proved)
+        if fitted is None:
+            return False
+        found.append((module, *fitted))
+    for module, config, made, custom in found:
+        theirs = config_numbers(config)
+        for dotted, (holder, attribute) in config_numbers(module.config).items():
+            value = getattr(*theirs[dotted])
+            if getattr(holder, attribute) != value:
+                setattr(holder, attribute, value)
+        copy_sizes(made, module, custom)
+    return bool(found)
+
+
+def _fitted(
+    module: Any,
+    before: nn.Module,
+    axes: Mapping[str, Axes],
+    widths: Mapping[str, int],
+    proved: bool,
+) -> tuple[Any, nn.Module, set[tuple[str, str]]] | None:
+    """A config for the module, what its class makes of it, and the numbers that are the user's."""
     config = copy.deepcopy(module.config)
+    first = _made(module, config)
+    if first is None:
+        return None
     sizes: dict[int, set[int]] = {}
     for terms in axes.values():
         for old, new in parts_of(terms, widths).values():
             if old != new:
                 sizes.setdefault(old, set()).add(new)
-    made = _made(module, config)
-    if made is None:
-        return None
-    wrong, tries, moved = _unlike(made, wanted), 0, True
-    while wrong and moved:
+    custom = {(name, attribute) for name, attribute, _ in changed_sizes(before, first)}
+
+    def wrong(made: nn.Module) -> int:
+        shapes = _unlike(made, module)
+        if shapes or not proved:
+            return 1000 * shapes
+        return sum(
+            (name, attribute) not in custom for name, attribute, _ in changed_sizes(module, made)
+        )
+
+    made, left, tries, moved = first, wrong(first), 0, True
+    while left and moved:
         moved = False
-        for holder, name in _numbers(config):
-            before = getattr(holder, name)
-            for value in sorted(sizes.get(before, ())):
+        for holder, name in list(config_numbers(config).values()):
+            kept = getattr(holder, name)
+            for value in sorted(sizes.get(kept, ())):
                 if tries >= MOST:
                     return None
                 tries += 1
                 with contextlib.suppress(Exception):  # a config may refuse anything
                     setattr(holder, name, value)
                 found = _made(module, config)
-                now = wrong if found is None else _unlike(found, wanted)
-                if found is not None and now < wrong:
-                    made, wrong, moved = found, now, True
+                if found is not None and (now := wrong(found)) < left:
+                    made, left, moved = found, now, True
                     break
-                setattr(holder, name, before)
-    if wrong:
-        return None
-    for (theirs, name), (ours, _) in zip(_numbers(config), _numbers(module.config), strict=True):
-        if getattr(ours, name) != getattr(theirs, name):
-            setattr(ours, name, getattr(theirs, name))
-    return made
+                setattr(holder, name, kept)
+    return None if left else (config, made, custom)
+
+
+def changed_config(before: nn.Module, after: nn.Module) -> dict[str, dict[str, int]]:
+    """Module -> dotted name -> new value of every number of its config that differs."""
+    modules = dict(after.named_modules())
+    found: dict[str, dict[str, int]] = {}
+    for name, module in configured(before):
+        theirs = config_numbers(modules[name].config)
+        changed = {
+            dotted: getattr(*theirs[dotted])
+            for dotted, place in config_numbers(module.config).items()
+            if dotted in theirs and getattr(*theirs[dotted]) != getattr(*place)
+        }
+        if changed:
+            found[name] = changed
+    return found
 
 
 def _made(module: nn.Module, config: Any) -> nn.Module | None:
@@ -91,18 +145,8 @@ def _made(module: nn.Module, config: Any) -> nn.Module | None:
         return None
 
 
-def _unlike(made: nn.Module, wanted: Mapping[str, torch.Size]) -> int:
+def _unlike(made: nn.Module, module: nn.Module) -> int:
     """How many tensors have another shape."""
     own = {name: tensor.shape for name, tensor in made.state_dict().items()}
+    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
     return sum(own.get(name) != wanted.get(name) for name in {**own, **wanted})
-
-
-def _numbers(config: Any) -> list[tuple[Any, str]]:
-    """(config or a config in it, name) of every whole number from 2 on."""
-    found = []
-    for name, value in vars(config).items():
-        if type(value) is int and value > 1:
-            found.append((config, name))
-        elif type(value).__name__.endswith("Config"):
-            found += _numbers(value)
-    return found

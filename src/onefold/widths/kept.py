@@ -59,7 +59,7 @@ def widening_changes(model: nn.Module, spec: SymmetrySpec, example_inputs: Any) 
     for _, source, _, term in facts.duals:
         summed = set(atoms(term))
         terms = facts.axes[source]
-        axes = [k for k, other in enumerate(terms) if summed & set(atoms(other))]
+        axes = [k for k, one in enumerate(terms) if summed & set(atoms(one))]
         places.append((source, axes, _ATTENTION))
     own = solve(traced, {node.name for node, _, _ in places})
     if unlike(spec, own, {}):
@@ -69,10 +69,10 @@ def widening_changes(model: nn.Module, spec: SymmetrySpec, example_inputs: Any) 
     found: dict[str, str] = {}
     for node, axes, reason in places:
         for axis in axes:
-            term = own.nodes[node.name][axis]
-            if reason == _BLOCKS and isinstance(term, Prod):
-                term = Prod(term.parts[1:])
-            for name in live_groups(term):
+            counted = own.nodes[node.name][axis]
+            if reason == _BLOCKS and isinstance(counted, Prod):
+                counted = Prod(counted.parts[1:])
+            for name in live_groups(counted):
                 found.setdefault(name, reason)
     return {group.name: found[group.name] for group in spec.groups if group.name in found}
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from onefold.errors import WidthsError
 from onefold.symmetry.axes import Axes, live_groups
-from onefold.symmetry.spec import SymmetrySpec
 from onefold.widths.sizes import leading
 
 
@@ -261,23 +260,3 @@ def attention(place: Place) -> None:
         kdim=keys[0],
         vdim=keys[1],
     )
-
-
-def tied_by_modules(model: nn.Module, spec: SymmetrySpec) -> list[frozenset[str]]:
-    """Sets of groups that have one width, as one number of a module counts them all.
-
-    The states of all layers and directions of nn.LSTM and its kind are such groups.
-    """
-    tied = []
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.RNNBase):
-            continue
-        for kind in ("weight_hh", "weight_hr"):
-            names: set[str] = set()
-            for tensor, _ in module.named_parameters(recurse=False):
-                axes = spec.axes.get(f"{name}.{tensor}" if name else tensor)
-                if axes is not None and tensor.startswith(kind):
-                    names |= set(live_groups(axes[1]))
-            if len(names) > 1:
-                tied.append(frozenset(names))
-    return tied

@@ -1,7 +1,7 @@
 """A network of the same class with other widths.
 
-The network is copied with other tensors in place of those that change (`resized_state`), and the
-sizes that its modules keep are set to fit (widths/modules.py).
+The network is copied with other tensors in place of those that change (`resized_state`), the sizes
+that its modules keep are set to fit (widths/making.py), and the result is proved by running it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from onefold.arguments import checked
-from onefold.caches import clear_eval_caches
+from onefold.batches import Batch
 from onefold.errors import WidthsError
 from onefold.isolation import isolated
 from onefold.symmetry import example_batch
 from onefold.symmetry.spec import SymmetrySpec
-from onefold.widths.attributes import choices_of
-from onefold.widths.copies import tensors_of, with_tensors
+from onefold.widths.making import make
 from onefold.widths.mark import mark
-from onefold.widths.modules import Place, has_rule, set_sizes, tied_by_modules
-from onefold.widths.search import Outcome, find_sizes, on_device_of
-from onefold.widths.state import resized_state
+from onefold.widths.search import Outcome
+from onefold.widths.ties import tied_groups
 from onefold.widths.units import chosen_units
 
 M = TypeVar("M", bound=nn.Module)
@@ -64,49 +62,27 @@ def resize(
         SymmetryError: the spec does not fit the network.
         MembersError: the network cannot be copied.
     """
-    tied = tied_by_modules(model, spec)
+    tied = tied_groups(model, spec)
     units = chosen_units(spec, widths, round_to=round_to, tied=tied)
     sizes = {name: chosen.shape[-1] for name, chosen in units.items()}
-    result, outcome = _made(model, spec, units, example_inputs)
-    if outcome is not None and not outcome.proved:
-        alone = {name: units[name] for name in units if len(units) > 1}
-        refused = [
-            name
-            for name, chosen in alone.items()
-            if (one := _made(model, spec, {name: chosen}, example_inputs)[1]) and not one.proved
-        ]
-        raise WidthsError(_refusal(model, outcome, sizes, refused or list(units)))
-    mark(result, model, spec, sizes)
-    return result
+    batch = None if example_inputs is None else example_batch(example_inputs)
+    made = make(model, spec, units, batch)
+    if made.outcome is not None and not made.outcome.proved:
+        refused = [name for name in units if not _runs_alone(model, spec, name, units[name], batch)]
+        raise WidthsError(_refusal(model, made.outcome, sizes, refused or list(units)))
+    mark(made.network, model, spec, sizes, said=made.said)
+    return made.network
 
 
-def _made(
-    model: M, spec: SymmetrySpec, units: Mapping[str, Tensor], example_inputs: Any
-) -> tuple[M, Outcome | None]:
-    """The network with these units, and what its proof says if there are inputs for one."""
-    sizes = {name: chosen.shape[-1] for name, chosen in units.items()}
-    old = tensors_of(model)
-    state = {name: tensor.detach() for name, tensor in old.items()}
-    tensors = resized_state(state, spec, units)
-    new = {name: tensor for name, tensor in tensors.items() if tensor is not state[name]}
-    result = with_tensors(model, new)
-    for name, module in result.named_modules():
-        prefix = f"{name}." if name else ""
-        if has_rule(module) and any(tensor.startswith(prefix) for tensor in new):
-            axes = {
-                tensor[len(prefix) :]: terms
-                for tensor, terms in spec.axes.items()
-                if tensor.startswith(prefix)
-            }
-            set_sizes(Place(name, module, axes, sizes))
-    clear_eval_caches(result)
-    choices = choices_of(result, spec.axes, sizes)
-    for choice in choices:
-        choice.take(0)
-    if example_inputs is None:
-        return result, None
-    batch = on_device_of(result, example_batch(example_inputs))
-    return result, find_sizes(result, choices, batch, spec, sizes)
+def _runs_alone(
+    model: nn.Module, spec: SymmetrySpec, name: str, units: Tensor, batch: Batch | None
+) -> bool:
+    """Whether the network runs with this group alone in its new width, without a long search."""
+    try:
+        outcome = make(model, spec, {name: units}, batch, most=20).outcome
+    except WidthsError:
+        return False
+    return outcome is None or outcome.proved
 
 
 def _refusal(

@@ -16,7 +16,8 @@ from onefold.isolation import isolated
 from onefold.weights import fitted, load_into, read
 from onefold.weights.resized import KEY, MARK
 from onefold.widths.copies import tensors_of, with_tensors
-from onefold.widths.mark import VERSION, is_size
+from onefold.widths.mark import VERSION
+from onefold.widths.numbers import config_numbers, is_size, set_size
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -47,13 +48,14 @@ def load_resized(
         raise WeightsError(
             f"{path} holds no resized network; read it by onefold.load(file, network)."
         )
-    network: Any = factory()
-    if not isinstance(network, nn.Module):
+    network = factory()
+    made: object = network
+    if not isinstance(made, nn.Module):
         raise WeightsError(
-            f"The factory for {path} gives {kind_of(network)}; it must return a network."
+            f"The factory for {path} gives {kind_of(made)}; it must return a network."
         )
     facts = _facts(checkpoint.metadata[KEY], str(path))
-    result: M = _rebuilt(network, facts, checkpoint.tensors, str(path))
+    result = _rebuilt(network, facts, checkpoint.tensors, str(path))
     load_into(result, fitted(checkpoint, result).tensors, str(path))
     return result
 
@@ -76,7 +78,14 @@ def _facts(text: str, where: str) -> dict[str, Any]:
         for sizes in facts["sizes"].values():
             if not all(is_size(value) for value in sizes.values()):
                 raise ValueError("sizes")
-        return {**facts, "buffers": {n: _buffer(of) for n, of in facts["buffers"].items()}}
+        for numbers in facts["config"].values():
+            if not all(type(value) is int for value in numbers.values()):
+                raise ValueError("config")
+        return {
+            **facts,
+            "said": bool(facts["said"]),
+            "buffers": {n: _buffer(of) for n, of in facts["buffers"].items()},
+        }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, RuntimeError) as error:
         raise WeightsError(
             f"{where} has damaged metadata: {KEY} does not say how the network was resized; write"
@@ -121,7 +130,15 @@ def _rebuilt(network: M, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]
     modules = dict(result.named_modules(remove_duplicate=False))
     for name, sizes in facts["sizes"].items():
         for attribute, value in sizes.items():
-            kind = type(vars(modules[name])[attribute])
-            setattr(modules[name], attribute, kind(value) if kind in (tuple, list) else value)
+            set_size(modules[name], attribute, value)
+    for name, numbers in facts["config"].items():
+        held = config_numbers(getattr(modules.get(name), "config", object))
+        for dotted, value in numbers.items():
+            if dotted not in held:
+                raise WeightsError(
+                    f"{other} its config has no '{dotted}'; let the factory make the network as it"
+                    " was before it was resized."
+                )
+            setattr(*held[dotted], value)
     setattr(result, MARK, {**facts, "buffers": sorted(facts["buffers"])})
     return result

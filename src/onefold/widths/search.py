@@ -54,6 +54,8 @@ def find_sizes(
     batch: Batch,
     spec: SymmetrySpec,
     widths: Mapping[str, int],
+    *,
+    most: int = MOST_RUNS,
 ) -> Outcome:
     """Set the attributes of a network so that it is proved, and say how far it got.
 
@@ -63,6 +65,7 @@ def find_sizes(
         batch: example inputs, on the network's device.
         spec: symmetries of the old network.
         widths: group name -> new number of units.
+        most: runs of the network at most.
     """
     best = tried(network, batch, spec, widths)
     runs = traces = 0
@@ -72,7 +75,7 @@ def find_sizes(
         for choice in _in_order(choices, best):
             before = choice.taken
             for number in range(len(choice.options)):
-                if number == before or runs >= MOST_RUNS or traces >= MOST_TRACES:
+                if number == before or runs >= most or traces >= MOST_TRACES:
                     continue
                 choice.take(number)
                 found = tried(network, batch, spec, widths)

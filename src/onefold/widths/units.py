@@ -31,7 +31,8 @@ def chosen_units(
         widths: group name -> number of units, or the numbers of those that stay, in their new
             order.
         round_to: numbers of units become multiples of it, upwards.
-        tied: sets of groups that must have one width; those that are not named follow the others.
+        tied: sets of groups that must have one width (`tied_groups`); those that are not named
+            follow the others.
 
     Returns:
         Group name -> (C',) int64: old units in their new order, -1 for a dead one.
@@ -54,13 +55,13 @@ def chosen_units(
             units[name] = first_units(group, _rounded(spec, group, width, round_to))
         else:
             units[name] = _listed(spec, group, width, round_to)
-    for names in (*tied_by_cases(spec), *tied):
+    for names in tied or tied_by_cases(spec):
         _follow(spec, names, widths, units)
     sizes = {name: chosen.shape[-1] for name, chosen in units.items()}
     if unequal := unequal_case(spec, sizes):
-        tensor, names = unequal
+        tensor, apart = unequal
         raise WidthsError(
-            f"The groups {', '.join(names)} lie at different indices of one axis of '{tensor}', so"
+            f"The groups {', '.join(apart)} lie at different indices of one axis of '{tensor}', so"
             " that they must be given one width."
         )
     return units
