@@ -42,6 +42,7 @@ _EXPORTS = {
     "Subspace": "onefold.explore",
     "PersistentTraining": "onefold.explore",
     "compare_networks": "onefold.comparison",
+    "compare_checkpoints": "onefold.checkpoints.comparison",
     "measure_pairs": "onefold.explore",
     "merge_checkpoints": "onefold.checkpoints.engine",
     "resize": "onefold.widths",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from onefold.alignment.matchers import WeightMatching as WeightMatching
     from onefold.alignment.matchers import ZipIt as ZipIt
     from onefold.batch_parts import Batches as Batches
+    from onefold.checkpoints.comparison import compare_checkpoints as compare_checkpoints
     from onefold.checkpoints.engine import merge_checkpoints as merge_checkpoints
     from onefold.comparison import compare_networks as compare_networks
     from onefold.ensemble import ClassPool as ClassPool

@@ -1,4 +1,4 @@
-"""Names of files, modules and classes as text that a terminal or a page may show.
+"""Names of files, modules and classes as text that a terminal or a page may show; counts.
 
 A name may hold anything: escape sequences that move a terminal's cursor, marks that turn the
 direction of reading, bytes that are no text. They are shown as a Python literal shows them.
@@ -18,6 +18,11 @@ def printable(text: str, *, lines: bool = False) -> str:
         return text
     kept = "\n\t" if lines else ""
     return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in a sentence, as "1 token" or "2,000 tokens"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _escaped(character: str) -> str:

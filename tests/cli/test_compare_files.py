@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from checkpoints.comparison.folders import network, put, tuned
+from safetensors.torch import save_file
 
 from onefold.report import Report
 
@@ -67,3 +69,25 @@ def test_torch_is_not_imported(folders: list[Path]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *map(str, folders)], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_an_adapter_beside_a_whole_model_is_told_as_what_it_is(
+    onefold: Callable, refused: Callable, folders: list[Path], tmp_path: Path
+) -> None:
+    adapters = []
+    for seed in range(2):
+        adapters.append(tmp_path / f"lora{seed}")
+        adapters[-1].mkdir()
+        (adapters[-1] / "adapter_config.json").write_text("{}")
+        state = {
+            f"base_model.model.layers.0.lora_{part}.weight": torch.full((2, 4), 1.0 + seed)
+            for part in "AB"
+        }
+        save_file(state, adapters[-1] / "adapter_model.safetensors")
+    for given in ([folders[0], adapters[0]], [adapters[0], "--base", folders[0]]):
+        told = refused("compare", *given)
+        assert f"{adapters[0]} holds an adapter and {folders[0]} a whole model" in told
+        assert "merge_and_unload of peft" in told
+    found = onefold("compare", *adapters)
+    assert found.status == 0
+    assert "These are adapters and no whole models" in " ".join(found.out.split())

@@ -10,10 +10,11 @@ import pytest
 import tiny_checkpoints as tiny
 import torch
 from refusals import Result, sentence_of
+from safetensors.torch import save_file
 
 from onefold.checkpoints.engine.journal import staging_folder
 from onefold.cli import run
-from onefold.cli.merge_checkpoints import is_wanted
+from onefold.cli.merge_checkpoints import is_wanted, options
 
 # Runs the program, and tells whether it imported torch.
 TELLING = (
@@ -109,3 +110,83 @@ def test_an_interrupt_says_that_finished_files_are_kept(
     monkeypatch.setattr("onefold.cli.merge_checkpoints.merge_checkpoints", interrupted)
     assert run(["merge", *folders, "--method", "linear", "-o", str(out)]) == 130
     assert "the same command goes on from there" in capfd.readouterr().err
+
+
+MULTI = """name: half
+merge_method: linear
+models: [{{model: {0}}}, {{model: {1}}}]
+parameters: {{weight: 1}}
+---
+merge_method: {3}
+models: [{{model: half}}, {{model: {2}}}]
+parameters: {{weight: 1}}
+"""
+
+
+def test_a_dry_run_tells_of_all_documents_and_of_the_disk(
+    folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "c.yml", tmp_path / "out"
+    file.write_text(MULTI.format(*folders, "linear"))
+    assert run(["merge", str(file), "-o", str(out), "--dry-run"]) == 0
+    told = capfd.readouterr()
+    assert told.out.count("Would merge 29 tensors by linear and copy 0 into") == 2
+    assert f"{out}-half, in 1 file of weights" in told.out.replace("\n", " ")
+    assert "half is not there yet" in told.err.replace("\n", " ")
+    assert "It needs up to 100 MB of disk, and" in told.out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.yml", "m0", "m1", "m2"]
+    file.write_text(MULTI.format(*folders, "linaer"))
+    assert "did you mean 'linear'" in refusal(capfd, file, "-o", out)
+
+
+def test_a_misspelt_document_is_no_recipe(
+    folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yml"
+    file.write_text(f"merge_metod: linear\nmodels: [{{model: {folders[0]}}}]\n")
+    assert "did you mean 'merge_method'?" in refusal(capfd, file, "-o", tmp_path / "out")
+    file.write_text(f"models: [{{model: {folders[0]}}}]\n")
+    assert "lacks the key 'merge_method'" in refusal(capfd, file, "-o", tmp_path / "out")
+
+
+def test_seed_and_sizes_of_files(
+    folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    how = ["--base", folders[0], "--density", "0.5", "--dry-run"]
+    dare = ["merge", *folders[1:], "--method", "dare_ties", *how, "-o", str(tmp_path / "out")]
+    assert run([*dare, "--seed", "4"]) == 0
+    assert "Random masks are drawn by the seed 4." in capfd.readouterr().err
+    assert "--seed is -1; give" in refusal(capfd, *dare[1:], "--seed", "-1")
+    assert "--threads is 0; give" in refusal(capfd, *dare[1:], "--threads", "0")
+    assert "--max-memory is '1XB'; give" in refusal(capfd, *dare[1:], "--max-memory", "1XB")
+    files = [f"{folder}/model.safetensors" for folder in folders]
+    single = ["merge", *files, "--method", "linear", "-o", str(tmp_path / "o.safetensors")]
+    assert run([*single, "--dry-run", "--max-shard-size", "1MB"]) == 0
+    told = " ".join(capfd.readouterr().err.split())
+    assert "warning: The greatest size of a file has no effect, as o.safetensors is a" in told
+    assert run([*single, "--dry-run"]) == 0
+    assert "greatest size" not in capfd.readouterr().err
+
+
+def test_the_help_tells_parameters_of_one_name_apart(capfd: pytest.CaptureFixture[str]) -> None:
+    (t,) = [one for one in options() if one.name == "t"]
+    assert "Greatest change of an element. For nearswap." in t.help
+    assert "0 is the base, 1 the other model. For slerp." in t.help
+    for one in options():
+        assert one.help.count("For ") <= 3
+        assert ".." not in one.help
+
+
+def test_one_tensor_is_told_in_the_singular(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        paths.append(str(tmp_path / name))
+        save_file({"layers.0.w": torch.ones(2, 2)}, tmp_path / name / "model.safetensors")
+    for more, begin in ((["--dry-run"], "Would merge 1 tensor by"), ([], "Merged 1 tensor by")):
+        assert run(["merge", *paths, "--method", "linear", "-o", str(tmp_path / "o"), *more]) == 0
+        told = capfd.readouterr()
+        assert begin in told.out
+        assert "1 tensors" not in told.out + told.err

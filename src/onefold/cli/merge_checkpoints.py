@@ -18,7 +18,7 @@ from onefold.checkpoints.document import Document, document_of, is_merge_documen
 from onefold.checkpoints.engine import MergedCheckpoint, merge_checkpoints
 from onefold.checkpoints.engine.journal import staging_folder
 from onefold.checkpoints.methods import methods, settings_of
-from onefold.checkpoints.plan.sizes import MEMORY, SHARD, shown_bytes
+from onefold.checkpoints.plan.sizes import MEMORY, SHARD, bytes_of, shown_bytes
 from onefold.cli.console import note, say, warn
 from onefold.cli.given import YAML
 from onefold.documents.commands import command_of
@@ -26,6 +26,7 @@ from onefold.documents.options import Option
 from onefold.documents.part import Flag, InputFile
 from onefold.documents.reading import text_of_file
 from onefold.errors import RecipeError
+from onefold.printable import counted
 from onefold.progress import waiting
 
 NAME = "merge"
@@ -102,6 +103,13 @@ FIXED = (
         "threads", ("threads",), int, "How many tensors are in work at a time.", Flag(panel=RUN)
     ),
     Option(
+        "seed",
+        ("seed",),
+        int,
+        "The seed of random masks, as of dare_ties; 0 without it.",
+        Flag(panel=RUN),
+    ),
+    Option(
         "max-memory",
         ("max_memory",),
         str,
@@ -141,20 +149,20 @@ def is_wanted(arguments: Sequence[str]) -> bool:
 
 def options() -> list[Option]:
     """All options: the fixed ones, and one for each parameter of any method."""
-    found: dict[str, tuple[str, list[str]]] = {}
+    found: dict[str, dict[str, list[str]]] = {}  # parameter -> what it does -> in which methods
     for entry in methods:
         for one in (*entry.value.per_model, *settings_of(entry.value)):
             if one.used:
-                found.setdefault(one.name, (one.help, []))[1].append(entry.name)
+                found.setdefault(one.name, {}).setdefault(one.help, []).append(entry.name)
     more = [
         Option(
             name.replace("_", "-"),
             ("parameters", name),
             Texts,
-            f"{text} For {', '.join(owners)}.",
+            " ".join(f"{text} For {', '.join(owners)}." for text, owners in texts.items()),
             Flag(panel="Parameters: one value for all models, or one for each in their order"),
         )
-        for name, (text, owners) in found.items()
+        for name, texts in found.items()
     ]
     return [*FIXED, *more]
 
@@ -188,11 +196,15 @@ def run(values: Mapping[tuple[str, ...], Any], threads: int | None = None) -> Me
     if "output" not in plain:
         raise RecipeError("The merge needs --output; see `onefold merge --method ties --help`.")
     documents = _documents(values, plain)
-    how = {
+    how: dict[str, Any] = {
         key: plain[key]
-        for key in ("download", "dry_run", "threads", "max_memory", "max_shard_size", "force")
+        for key in (
+            *("download", "dry_run", "force", "seed"),
+            *("threads", "max_memory", "max_shard_size"),
+        )
         if key in plain
     }
+    _check_numbers(how)
     how.setdefault("threads", threads)
     try:
         with waiting("The merge"):
@@ -203,6 +215,20 @@ def run(values: Mapping[tuple[str, ...], Any], threads: int | None = None) -> Me
         raise
     _tell(made)
     return made
+
+
+def _check_numbers(how: Mapping[str, Any]) -> None:
+    """Refuse numbers beyond their limits in the words of the options.
+
+    Raises:
+        SettingError: there is one.
+    """
+    for name in ("max_memory", "max_shard_size"):
+        if name in how:
+            bytes_of(how[name], f"--{name.replace('_', '-')}")
+    for name, least in (("threads", 1), ("seed", 0)):
+        if how.get(name, least) < least:
+            raise RecipeError(f"--{name} is {how[name]}; give a whole number from {least}.")
 
 
 def _documents(
@@ -263,17 +289,19 @@ def _tell(made: MergedCheckpoint) -> None:
         else:
             note(sentence)
     if not made.written:
-        count = f"{len(made.files)} file{'s' * (len(made.files) != 1)} of weights"
+        count = f"{counted(len(made.files), 'file')} of weights"
         say(
-            f"Would merge {made.merged} tensors by {made.document.method} and copy {made.copied}"
-            f" into {made.path}, in {count}."
+            f"Would merge {counted(made.merged, 'tensor')} by {made.document.method} and copy"
+            f" {made.copied} into {made.path}, in {count}."
         )
         say(made.estimate.text)
+        if made.room is not None:
+            say(made.room.text)
         return
     if made.resumed:
-        note(f"Went on behind {made.resumed} files that an earlier run had finished.")
+        note(f"Went on behind {counted(made.resumed, 'file')} that an earlier run had finished.")
     size = shown_bytes(made.estimate.written)
     say(
-        f"Merged {made.merged} tensors by {made.document.method} and copied {made.copied} into"
-        f" {made.path} ({size}) in {made.seconds:.1f} s; {made.donors}."
+        f"Merged {counted(made.merged, 'tensor')} by {made.document.method} and copied"
+        f" {made.copied} into {made.path} ({size}) in {made.seconds:.1f} s; {made.donors}."
     )

@@ -98,9 +98,10 @@ def _read_index(path: Path) -> dict[str, Path]:
         weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         pairs = {str(name): str(file) for name, file in weight_map.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        config = path.name == "config.json"
+        way = f"the folder {path.parent}" if config else "the *.index.json file"
         raise WeightsError(
-            f"{path} is no index of a sharded checkpoint: it has no table weight_map; give the"
-            " *.index.json file."
+            f"{path} is no index of a sharded checkpoint: it has no table weight_map; give {way}."
         ) from error
     if not pairs:
         raise WeightsError(f"{path} names no tensors; write the checkpoint again.")

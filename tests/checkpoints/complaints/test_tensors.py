@@ -70,7 +70,7 @@ def test_a_head_that_one_model_ties_is_merged_from_its_embedding(tmp_path: Path)
     own = tiny.stored(Path(base))
     torch.testing.assert_close(found[HEAD], (own[HEAD] + state[EMBEDDING]) / 2)
     assert config_of(made.path)["tie_word_embeddings"] is False
-    assert any("are its embedding, to which its config ties them" in note for note in made.notes)
+    assert any("is its embedding, to which its config ties it" in note for note in made.notes)
 
 
 # 604, 316
@@ -185,7 +185,7 @@ def test_norms_that_some_models_lack_are_not_demanded(tmp_path: Path) -> None:
     plain = put(tmp_path / "plain", moved(state, 1), {"model_type": "mine"})
     made, found = merged(tmp_path, ties([full, plain]))
     assert all(torch.equal(found[name], norms[name]) for name in names)
-    assert any(f"as {plain} lack them" in note for note in made.notes)
+    assert any(f"as {plain} lacks them" in note for note in made.notes)
     (tmp_path / "again").mkdir()
     made, found = merged(tmp_path / "again", ties([plain, full]))
     assert set(found) == set(state)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from onefold.checkpoints.document import Place, Reference, document_of, parse_documents, yaml_of
-from onefold.errors import RecipeError
+from onefold.errors import RecipeError, SettingError
 
 
 def test_flags_stand_for_the_document_that_a_file_could_hold() -> None:
@@ -140,3 +140,21 @@ def test_a_list_for_every_model_is_told_to_run_along_the_layers() -> None:
     (note,) = document_of(["a", "b"], "linear", settings={"weight": "0.2,0.8"}).notes
     assert note.startswith("The values of --weight run from the first layer to the last")
     assert document_of(["a", "b"], "linear", settings={"weight": ("0.2", "0.8")}).notes == ()
+
+
+@pytest.mark.parametrize("members", ["code", Path("code"), None, {"code": 1}, 3])
+def test_members_that_are_no_list_are_refused(members: Any) -> None:
+    with pytest.raises(SettingError, match="takes `members` as a list of paths or names, not"):
+        document_of(members, "linear")
+
+
+@pytest.mark.parametrize("values", [(1.0, 2.0), (1.0, 2.0, 3.0)])
+def test_values_one_by_one_need_a_base_that_is_one_more_model_to_be_listed(
+    values: tuple[float, ...],
+) -> None:
+    with pytest.raises(RecipeError, match="so that base is one more model and needs a value"):
+        document_of(["a", "b"], "linear", "base", {"weight": values})
+    made = document_of(["base", "a", "b"], "linear", "base", {"weight": (1.0, 2.0, 3.0)})
+    assert len(made.modules[0].inputs) == 3
+    assert document_of(["a", "b"], "linear", "base", {"weight": 2.0}).base is not None
+    assert document_of(["a", "b"], "linear", "base", {"weight": (2.0,)}).base is not None

@@ -10,6 +10,7 @@ import pytest
 from onefold.checkpoints.document import (
     Document,
     IgnoredSetting,
+    documents_from,
     is_merge_document,
     parse_documents,
     read_documents,
@@ -151,7 +152,10 @@ def test_as_mergekit_it_is_ignored_with_a_sentence(name: str) -> None:
 
 
 REFUSED = {
-    "no method": ("models: [{model: a}]\n", " lacks the key 'merge_method'; add it."),
+    "no method": (
+        "models: [{model: a}]\n",
+        ": it lacks the key 'merge_method'; name the method by it, as merge_method: linear.",
+    ),
     "another method": (
         START.replace("linear", "Linear") + WEIGHTS,
         ", line 1, key 'merge_method': there is no method 'Linear'; did you mean 'linear'?",
@@ -337,3 +341,67 @@ def test_a_document_is_told_by_its_method(text: str) -> None:
     assert is_merge_document(text)
     assert not is_merge_document(text.replace("merge_method", "data"))
     assert not is_merge_document("# merge_method: linear\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        START,
+        "merge_metod: ties\nmodels: [{model: a}]\n",
+        "merge-method: ties\n",
+        "mergemethod: ties\nslices: []\n",
+        "method: ties\nmodels:\n- model: a\n",
+        "{'merge_methd': ties}",
+        "models:\n- model: a\n",
+        "base_model: a\n",
+        "modules: {x: 1}\nname: a\n",
+        "name: a\n---\nmerge_method: ties\n",
+        "experts: []\n",
+    ],
+)
+def test_a_document_is_told_by_its_keys_even_where_one_is_misspelt(text: str) -> None:
+    assert is_merge_document(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "members: [a, b]\nfold: average\n",
+        "members: [a, b]\nmodel: resnet20\ndata: sklearn:digits\n",
+        "members: [a, b]\nmodels: [a, b]\n",
+        "model: x\nfold: average\n",
+        "",
+        "seed: 0\n",
+        "# merge_method is a key of mergekit\nmembers: [a]\n",
+    ],
+)
+def test_recipes_are_no_documents(text: str) -> None:
+    assert not is_merge_document(text)
+
+
+@pytest.mark.parametrize("key", ["merge_metod", "merge-method", "mergemethod", "method"])
+def test_a_misspelt_method_is_told_as_such(key: str) -> None:
+    told = refusal(f"models: [{{model: a}}]\n{key}: ties\n")
+    assert told.endswith(f"line 2, has an unknown key '{key}'; did you mean 'merge_method'?")
+
+
+def test_keys_and_values_are_documents_as_well() -> None:
+    text = START + WEIGHTS + "slices:\n"
+    content = {
+        "merge_method": "linear",
+        "models": ({"model": Path("a")},),
+        "parameters": {"weight": 1},
+    }
+    assert documents_from([content]) == (read(START + WEIGHTS),)
+    first = content | {"name": "first"}
+    last = content | {"models": [{"model": "first"}]}
+    assert [one.name for one in documents_from([last, first])] == ["first", None]
+    with pytest.raises(RecipeError, match=r"The document has an unknown key 'merge_metod'; did"):
+        documents_from([{"merge_metod": "linear", "models": [{"model": "a"}]}])
+    with pytest.raises(RecipeError, match="lacks the key 'merge_method'"):
+        documents_from([{}])
+    with pytest.raises(RecipeError):
+        documents_from([content | {"slices": None}])
+    with pytest.warns(IgnoredSetting, match="slices"):
+        documents_from([content | {"slices": None}], as_mergekit=True)
+    assert read(text, as_mergekit=True).ignored

@@ -83,6 +83,51 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(cache: Path, revision: str) ->
     assert (found.path, found.commit) == (folder, COMMIT)
 
 
+TWICE = """name: half
+merge_method: linear
+models: [{{model: a}}]
+parameters: {{weight: 1}}
+---
+merge_method: linear
+models: [{{model: {}}}]
+parameters: {{weight: 1}}
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "sentence"),
+    [
+        ("halv", "", "line 7, key 'models.0.model': there is no 'halv'; did you mean 'half'?"),
+        ("Half", "", "there is no 'Half'; did you mean 'half'?"),
+        ("half", "tokenizer_source: unoin", "there is no 'unoin'; did you mean 'union'?"),
+        ("half", "tokenizer: {source: Bases}", "there is no 'Bases'; did you mean 'base'?"),
+        ("half", "tokenizer: {source: hal}", "there is no 'hal'; did you mean 'half'?"),
+        ("half", "tokenizer: {tokens: {x: {source: unoin}}}", "'unoin' is no folder, and is not"),
+        ("unoin", "", "'unoin' is no folder, and is not"),
+    ],
+)
+def test_a_misspelt_word_or_result_is_told(
+    cache: Path, model: str, more: str, sentence: str
+) -> None:
+    Path("a").mkdir()
+    documents = parse_documents(TWICE.format(model, more), "The document c.yml")
+    with pytest.raises(RecipeError) as caught:
+        locate(documents[-1], results={"half": Path("out-half")})
+    assert sentence in str(caught.value)
+
+
+def test_what_is_there_is_taken_however_it_is_spelt(cache: Path) -> None:
+    for name in ("halv", "unoin"):
+        Path(name).mkdir()
+    stored(cache, "hal", FILES)
+    for model, source in (("halv", "unoin"), ("hal", "hal"), ("half", "half")):
+        text = TWICE.format(model, f"tokenizer_source: {source}")
+        document = parse_documents(text, "The document c.yml")[-1]
+        found = locate(document, results={"half": Path("out-half")})
+        assert {one.place.path for one in found} == {model, source}
+
+
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [

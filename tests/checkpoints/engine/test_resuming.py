@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import tiny_checkpoints as tiny
 import torch
+from fine_tunes import family, linear, written
 
 import onefold
-from onefold.checkpoints.engine.journal import Journal, staging_folder
+from onefold.checkpoints.document import read_documents
+from onefold.checkpoints.engine.finished import DamagedFile
+from onefold.checkpoints.engine.journal import Journal, finished_files, staging_folder
 from onefold.checkpoints.engine.merging import Settings, merge_documents
 from onefold.errors import OutputError
 
@@ -87,8 +90,58 @@ def test_a_journal_that_was_cut_is_read_as_far_as_it_is_whole(tmp_path: Path) ->
     out = tmp_path / "out"
     with Journal(out, "plan") as journal:
         journal.folder.joinpath("a").touch()
-        journal.finished("a")
+        journal.finished("a", "0f")
         with open(journal.folder / "merge.done", "a") as file:
-            file.write('"b')
+            file.write('["b", "1')
+    assert finished_files(out, "plan") == {"a"}
+    assert finished_files(out, "another plan") == set()
     with Journal(out, "plan") as journal:
-        assert journal.done == {"a"}
+        assert journal.done == {"a": "0f"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such signal")
+@pytest.mark.parametrize("damage", ["a bit", "a page", "cut", "gone", "words"])
+def test_a_finished_file_that_was_damaged_is_written_anew(tmp_path: Path, damage: str) -> None:
+    given, out = document(tmp_path), tmp_path / "out"
+    kill(3, given, out)
+    finished = sorted(finished_files(out, (staging_folder(out) / "merge.plan").read_text()))
+    file = staging_folder(out) / finished[1]
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2 // 8 * 8
+    if damage == "a bit":
+        data[middle] ^= 1
+    if damage == "a page":
+        data[middle : middle + 64] = bytes(64)
+    if damage == "cut":
+        del data[-8:]
+    if damage == "words":
+        data[middle : middle + 8] = b"onefold!"
+    file.write_bytes(data)
+    if damage == "gone":
+        file.unlink()
+    with pytest.warns(DamagedFile, match=f"{finished[1]} was changed after an earlier run"):
+        made = onefold.merge_checkpoints(given, out, max_shard_size=4000)
+    assert made.resumed == 2
+    assert sum("is written anew" in note for note in made.warned) == 1
+    assert set(made.warned) <= set(made.notes)
+    whole = onefold.merge_checkpoints(given, tmp_path / "whole", max_shard_size=4000)
+    assert not any("anew" in note for note in whole.notes)
+    for name in made.files:
+        assert (made.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def test_a_result_of_a_document_before_that_was_damaged_is_written_anew(tmp_path: Path) -> None:
+    base, first, second = family(tmp_path, tiny.llama)
+    path = written(tmp_path / "c.yml", linear([base, first], name="half"), linear(["half", second]))
+    whole = onefold.merge_checkpoints(path, tmp_path / "whole")
+    documents = read_documents(path)
+    onefold.merge_checkpoints(documents[:1], tmp_path / "out-half")
+    file = tmp_path / "out-half" / "model.safetensors"
+    good = file.read_bytes()
+    file.write_bytes(good[:-4] + bytes(4))
+    with pytest.warns(DamagedFile, match="model.safetensors was changed after"):
+        made = onefold.merge_checkpoints(path, tmp_path / "out")
+    assert file.read_bytes() == good
+    assert made.before[0].resumed == 0
+    name = "model.safetensors"
+    assert (made.path / name).read_bytes() == (whole.path / name).read_bytes()

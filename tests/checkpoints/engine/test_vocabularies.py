@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 import onefold
 from onefold.checkpoints.document import locate
-from onefold.checkpoints.engine.merging import fingerprint
+from onefold.checkpoints.engine.preparing import fingerprint
 from onefold.checkpoints.layouts import read_layout
 from onefold.checkpoints.plan.planning import plan_merge
 from onefold.checkpoints.plan.tokens import VocabularyWarning, planned_tokens

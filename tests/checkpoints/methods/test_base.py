@@ -74,7 +74,7 @@ def test_tensors_that_do_not_fit_are_told():
         made("task_arithmetic").prepare(inputs(a, parameters=given))
     with pytest.raises(MembersError, match="linear has no base"):
         made("linear").prepare(inputs(a, base=a, parameters=given))
-    with pytest.raises(MembersError, match="takes at least 1 models, and 0"):
+    with pytest.raises(MembersError, match="takes at least 1 model, and 0"):
         made("linear").prepare(inputs())
 
 

@@ -82,7 +82,7 @@ def test_a_second_embedding_with_other_rows_is_left_and_told(tmp_path: Path) -> 
     name = "talker.embed_tokens.weight"
     one, two, found = (tiny.stored(Path(path))[name] for path in (*paths, made.path))
     torch.testing.assert_close(found, (one + two) / 2)
-    assert "left as they are, as they have another number of rows" in " ".join(made.notes)
+    assert "left as it is, as it has another number of rows" in " ".join(made.notes)
 
 
 def test_an_embedding_that_does_not_fit_its_tokens_is_refused(tmp_path: Path) -> None:

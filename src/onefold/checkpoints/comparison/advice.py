@@ -14,7 +14,9 @@ from onefold.checkpoints.comparison.thresholds import (
     SAME_DIRECTION,
     UNRELATED,
 )
+from onefold.checkpoints.layouts.adapters import is_adapter_name
 from onefold.checkpoints.layouts.ancestry import told_of
+from onefold.printable import counted
 
 LISTED = 3  # names in a sentence
 
@@ -33,7 +35,7 @@ def _non_finite(found: CheckpointComparison) -> Iterator[str]:
         counts = [(sum(o.nans for o in mine), "NaN"), (sum(o.infinite for o in mine), "infinite")]
         told = " and ".join(f"{count:,} {kind}" for count, kind in counts if count)
         values = "value" if sum(count for count, _ in counts) == 1 else "values"
-        more = f" and {len(mine) - 1} more tensors" if len(mine) > 1 else ""
+        more = f" and {counted(len(mine) - 1, 'more tensor')}" if len(mine) > 1 else ""
         yield (
             f"{name} holds {told} {values}, in '{mine[0].tensor}'{more} ({mine[0].file}): a merge"
             " spreads them, so get the file again."
@@ -42,6 +44,11 @@ def _non_finite(found: CheckpointComparison) -> Iterator[str]:
 
 def _structure(found: CheckpointComparison) -> Iterator[str]:
     differ = found.differences
+    if found.tensors and all(is_adapter_name(one.name) for one in found.tensors):
+        yield (
+            "These are adapters and no whole models: before a merge add each to its base, as with"
+            " merge_and_unload of peft."
+        )
     for name, tensor in differ.quantised.items():
         yield (
             f"{name} looks quantised ('{tensor}' holds small numbers that need a scale): compare"
@@ -54,7 +61,9 @@ def _structure(found: CheckpointComparison) -> Iterator[str]:
     if differ.shapes:
         tensor, shapes = next(iter(differ.shapes.items()))
         told = _by_value({name: _shape(shape) for name, shape in shapes.items()})
-        more = f"; {len(differ.shapes) - 1} more tensors differ" if len(differ.shapes) > 1 else ""
+        others = len(differ.shapes) - 1
+        verb = "differs" if others == 1 else "differ"
+        more = f"; {counted(others, 'more tensor')} {verb}" if others else ""
         rows = len({shape[1:] for shape in shapes.values()}) == 1
         way = ", so a merge needs a decision on the vocabulary" if rows else ""
         yield f"The shape of '{tensor}' is {told}{more}: its values were not compared{way}."
@@ -120,6 +129,8 @@ def _lengths(found: CheckpointComparison) -> Iterator[str]:
 def _directions(found: CheckpointComparison) -> Iterator[str]:
     """The sentences on the members that stem from the origin and changed something."""
     total, members = found.total, found.members
+    if not any(total.tensors and length is not None for length in total.relative):
+        return
     if found.origin_is == "unknown":
         yield "Cosines are small or large by the choice of the origin: give the base to judge them."
         return

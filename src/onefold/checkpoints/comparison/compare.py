@@ -1,4 +1,4 @@
-"""`onefold.checkpoints.compare_checkpoints`: before a merge, how do these checkpoints differ."""
+"""`onefold.compare_checkpoints`: before a merge, how do these checkpoints differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onefold.checkpoints.comparison.results import (
     NonFinite,
 )
 from onefold.checkpoints.layouts.ancestry import ancestors_of
-from onefold.errors import SettingError
+from onefold.errors import SettingError, WeightsError
 from onefold.weights.header import read_header
 
 PathLike = str | os.PathLike[str]
@@ -89,7 +89,24 @@ def open_all(
         raise SettingError(
             "A comparison needs two checkpoints or more; give another one, or the base."
         )
+    _check_adapters(opened)
     return dict(zip(_names([one.path for one in opened]), opened, strict=True)), base is not None
+
+
+def _check_adapters(opened: Sequence[Opened]) -> None:
+    """Refuse adapters beside whole models, as they share no tensors.
+
+    Raises:
+        WeightsError: so it is.
+    """
+    adapters = [one for one in opened if one.is_adapter]
+    if adapters and len(adapters) < len(opened):
+        whole = next(one for one in opened if not one.is_adapter)
+        raise WeightsError(
+            f"{adapters[0].path} holds an adapter and {whole.path} a whole model, which share no"
+            " tensors; add the adapter to its base first, as with merge_and_unload of peft, and"
+            " compare what that writes."
+        )
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from onefold.checkpoints.document.cache import is_name, snapshot
 from onefold.checkpoints.layouts import Held, Layout, read_layout
+from onefold.checkpoints.layouts.adapters import is_adapter_name
 from onefold.checkpoints.layouts.dtypes import CODES
 from onefold.errors import WeightsError
 
@@ -49,6 +50,11 @@ class Opened:
     path: Path
     folder: Path
     entries: dict[str, Entry]
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is an adapter and no whole model."""
+        return any(map(is_adapter_name, self.entries))
 
     @property
     def nbytes(self) -> int:

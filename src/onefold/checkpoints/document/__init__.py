@@ -23,6 +23,7 @@ from onefold.checkpoints.document.order import needed_by, stands_for
 from onefold.checkpoints.document.parameters import Values, position
 from onefold.checkpoints.document.reading import (
     IgnoredSetting,
+    documents_from,
     is_merge_document,
     parse_documents,
     read_documents,
@@ -48,6 +49,7 @@ __all__ = [
     "Values",
     "check_filters",
     "document_of",
+    "documents_from",
     "finish_of",
     "is_merge_document",
     "locate",

@@ -16,6 +16,7 @@ from onefold.checkpoints.document.content import (
     Reference,
     Slice,
 )
+from onefold.checkpoints.document.doubtful import doubtful_values
 from onefold.checkpoints.document.findings import Findings
 from onefold.checkpoints.document.methods import method_class, method_file
 from onefold.checkpoints.document.misplaced import TOP
@@ -31,6 +32,7 @@ from onefold.checkpoints.methods.parameters import Parameter, settings_of
 from onefold.documents.problems import Keys
 from onefold.errors import SettingError, nearest
 
+BASE_LISTED = "{} is the base, so that the others are compared with it and it adds nothing itself"
 HARMLESS = ("int8_mask",)  # it saves memory in mergekit, and changes no result
 
 
@@ -78,6 +80,8 @@ class Check:
                 self.values(module, with_base(document, part))
         for at in unused_values(document):
             self.findings.note(at, "it is never used, as nearer ones are for all tensors")
+        for at, text in doubtful_values(document):
+            self.findings.doubt(at, text)
 
     def level(self, parameters: Parameters, at: Keys) -> None:
         """Check the values of a document, a module or a slice."""
@@ -139,6 +143,10 @@ class Check:
                     (*one.at, "model"), "it is listed twice; list it once", str(one.model)
                 )
             seen.add(one.model)
+            listed = one.model == base and one.at[:1] != ("base_model",)
+            if listed and not part.layered and not kind.takes_base_as_model and kind.most != 1:
+                tell = self.findings.doubt if self.findings.source.option else self.findings.note
+                tell((*one.at, "model"), BASE_LISTED.format(one.model))
         if kind.needs_base and base is None:
             self.findings.refuse(("merge_method",), f"{method} needs a base; give {{base_model}}")
         if base is not None and base not in seen:

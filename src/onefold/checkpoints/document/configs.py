@@ -13,6 +13,7 @@ from typing import Any
 
 from onefold.checkpoints.document.content import WHOLE, Document, Reference
 from onefold.checkpoints.document.slices import parts_of, with_base
+from onefold.printable import counted
 
 LAYERS, MORE = "num_hidden_layers", "num_nextn_predict_layers"  # MORE are stored behind the layers
 
@@ -48,8 +49,8 @@ def check_configs(document: Document, folders: Mapping[Reference, Path]) -> None
                         continue
                     raise document.error(
                         (*one.at, "model") if one.at != ("base_model",) else one.at,
-                        f"the config of {one.model} has {count} layers, and that of {first[0]}"
-                        f" {first[2]}; choose layers by 'slices' with 'layer_range'",
+                        f"the config of {one.model} has {counted(count, 'layer')}, and that of"
+                        f" {first[0]} {first[2]}; choose layers by 'slices' with 'layer_range'",
                     )
                 first = first or (one.model, kind, count)
 

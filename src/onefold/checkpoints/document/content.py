@@ -211,6 +211,7 @@ class Document:
         as_mergekit: what mergekit ignores is ignored; False: it was refused.
         ignored: one sentence for each setting that has no effect, as in mergekit.
         notes: one sentence for each thing that was decided and may surprise.
+        doubts: one sentence for each value that most likely is a mistake.
         source: where it is from.
     """
 
@@ -228,6 +229,7 @@ class Document:
     as_mergekit: bool = field(default=False, compare=False)
     ignored: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    doubts: tuple[str, ...] = field(default=(), compare=False)
     source: Source = field(
         default_factory=lambda: Source("The document"), compare=False, repr=False
     )

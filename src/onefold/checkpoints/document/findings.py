@@ -28,6 +28,7 @@ class Findings:
         self.source, self.as_mergekit, self.trust = source, as_mergekit, trust
         self.ignored: list[str] = []
         self.notes: list[str] = []
+        self.doubts: list[str] = []
 
     def refuse(self, at: Keys, reason: str, found: object = MISSING) -> NoReturn:
         """Raise the sentence on a key whose value cannot be taken in either way of reading."""
@@ -66,6 +67,10 @@ class Findings:
     def note(self, at: Keys, text: str) -> None:
         """Tell what was decided, as the end of a sentence."""
         self._tell(self.notes, at, text)
+
+    def doubt(self, at: Keys, text: str) -> None:
+        """Tell what most likely is a mistake and is carried out, as the end of a sentence."""
+        self._tell(self.doubts, at, text)
 
     def missing(self, at: Keys) -> NoReturn:
         """Raise the sentence on a key that must be given."""

@@ -24,7 +24,8 @@ from onefold.checkpoints.document.scalars import TRUTHS
 from onefold.checkpoints.methods.base import Method
 from onefold.checkpoints.methods.parameters import Parameter, settings_of
 from onefold.documents.problems import Keys, Source
-from onefold.errors import RecipeError, SettingError, nearest
+from onefold.errors import RecipeError, SettingError, nearest, shown
+from onefold.printable import counted
 
 Scalars = float | bool | str
 TOP = {
@@ -71,8 +72,16 @@ def document_of(
         finish: what is done with merged tensors behind the method, such as "svc".
 
     Raises:
+        SettingError: `members` is no list.
         RecipeError: something is wrong; the message names the flag.
     """
+    if isinstance(members, str | os.PathLike) or not isinstance(members, Sequence):
+        name = os.fspath(members) if isinstance(members, str | os.PathLike) else None
+        example = f"[{shown(name)}]" if name else "['model_a', 'model_b']"
+        raise SettingError(
+            f"document_of takes `members` as a list of paths or names, not {shown(members)}; write"
+            f" {example}."
+        )
     source = Source("onefold merge", option=option)
     findings = Findings(source, trust=True)  # the user named the method
     try:
@@ -90,6 +99,7 @@ def document_of(
     if weight is not None and weight.required and "weight" not in names:
         names["weight"] = 1.0
         notes.append("The weight of every model is 1; others are given by --weight.")
+    _check_base_is_listed(names, method, kind, base, given, findings)
     merged = len([one for one in given if base is None or one != _reference(base)])
     shared, own = _split(names, kind, len(given) if kind.takes_base_as_model else merged, findings)
     notes += [
@@ -118,6 +128,31 @@ def document_of(
     }
     document = checked_document(content, findings)
     return replace(document, notes=(*document.notes, *notes))
+
+
+def _check_base_is_listed(
+    values: Mapping[str, Any],
+    method: str,
+    kind: type[Method],
+    base: str | os.PathLike[str] | None,
+    given: Sequence[Any],
+    findings: Findings,
+) -> None:
+    """Refuse values one by one where a base is one more model without one.
+
+    Raises:
+        RecipeError: so it is.
+    """
+    if base is None or not kind.takes_base_as_model or _reference(base) in given:
+        return
+    for name, value in values.items():
+        if isinstance(value, tuple) and len(value) > 1:
+            findings.refuse(
+                ("parameters", name),
+                f"{method} compares with no base, so that {os.fspath(base)} is one more model and"
+                f" needs a value too; leave --base out, or list {os.fspath(base)} among the models"
+                " and give one value for each in their order",
+            )
 
 
 def option(keys: Keys) -> str:
@@ -178,8 +213,8 @@ def _split(
         elif len(value) != count:
             findings.refuse(
                 ("parameters", name),
-                f"it is given {len(value)} times for {count} models; give it once, or once for"
-                " each model in their order",
+                f"it is given {len(value)} times for {counted(count, 'model')}; give it once, or"
+                " once for each model in their order",
             )
         else:
             own[name] = list(value)

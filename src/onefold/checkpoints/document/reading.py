@@ -6,9 +6,13 @@ result is then that model. At most one has no name: the last result.
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from onefold.checkpoints.document.checks import Check
 from onefold.checkpoints.document.content import Document
@@ -22,6 +26,9 @@ from onefold.errors import RecipeError, warn
 MOST = 500  # documents in one text
 METHOD = re.compile(r"""(^|[{,])\s*["']?merge_method["']?\s*:""", re.MULTILINE)
 
+KEY = re.compile(r"""(?:^|[{,])\s*["']?([A-Za-z_-]+)["']?\s*:""", re.MULTILINE)
+MARKS = ("models", "slices", "modules", "base_model")  # keys that no recipe has
+OF_RECIPES = ("members", "fold", "data")  # keys that no document has
 COMPANION = re.compile(rf"^({'|'.join(COMPANIONS)})\s*:", re.MULTILINE)
 
 
@@ -32,9 +39,16 @@ class IgnoredSetting(UserWarning):
 def is_merge_document(text: str) -> bool:
     """Whether a text in YAML is a document for checkpoints, which names a `merge_method`.
 
-    Documents of mergekit's other programs are taken for such, and refused when they are read.
+    Documents of mergekit's other programs are taken for such, and refused when they are read. So
+    are documents whose `merge_method` is misspelt or missing, told by their other keys.
     """
-    return METHOD.search(text) is not None or COMPANION.search(text) is not None
+    if METHOD.search(text) is not None or COMPANION.search(text) is not None:
+        return True
+    keys = {key.replace("-", "_") for key in KEY.findall(text)}
+    if keys.intersection(OF_RECIPES):
+        return False
+    misspelt = difflib.get_close_matches("merge_method", keys, 1, 0.8)
+    return bool(misspelt or keys.intersection(MARKS))
 
 
 def read_documents(
@@ -56,10 +70,50 @@ def read_documents(
     """
     what = f"The document {path}"
     found = parse_documents(text_of_file(Path(path), what), what, as_mergekit, trust=trust)
-    for document in found:
+    _warn(found)
+    return found
+
+
+def documents_from(
+    contents: Sequence[Document | Mapping[str, Any]],
+    as_mergekit: bool = False,
+    *,
+    trust: bool = False,
+) -> tuple[Document, ...]:
+    """Documents, some of them as keys and values, in the order in which they are carried out.
+
+    Args:
+        contents: documents, or what a document in YAML holds. Paths and tuples may stand in it for
+            texts and lists.
+        as_mergekit: ignore what mergekit ignores; False: refuse it.
+        trust: a Python file that the document names as its method may be run.
+
+    Raises:
+        RecipeError: a document is wrong, or refers to itself; the message names the key.
+    """
+    found = []
+    for one in contents:
+        if not isinstance(one, Document):
+            findings = Findings(Source("The document"), as_mergekit, trust=trust)
+            one = checked_document(_plain(one), findings, alone=len(contents) == 1)
+            _warn([one])
+        found.append(one)
+    return in_order(found)
+
+
+def _warn(documents: Sequence[Document]) -> None:
+    for document in documents:
         for sentence in document.ignored:
             warn(IgnoredSetting(sentence))
-    return found
+
+
+def _plain(content: Any) -> Any:
+    """The same with texts for paths, and lists for tuples."""
+    if isinstance(content, Mapping):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(one) for one in content]
+    return os.fspath(content) if isinstance(content, os.PathLike) else content
 
 
 def parse_documents(
@@ -115,4 +169,9 @@ def checked_document(content: object, findings: Findings, alone: bool = True) ->
             document.name,
         )
     Check(document, findings).all()
-    return replace(document, ignored=tuple(findings.ignored), notes=tuple(findings.notes))
+    return replace(
+        document,
+        ignored=tuple(findings.ignored),
+        notes=tuple(findings.notes),
+        doubts=tuple(findings.doubts),
+    )

@@ -7,6 +7,7 @@ asked for.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from onefold.checkpoints.document.content import Document, Reference
 from onefold.checkpoints.document.fetching import fetch
 from onefold.documents.problems import Keys
 
+SOURCES = ("union", "base")  # of a tokenizer, beside models
+NEAR = 0.7  # how alike a misspelt word is
 SHOWN = 3  # names of files in a message
 LONGEST = 200  # characters of a path in a message
 
@@ -51,6 +54,7 @@ def locate(
     """
     found: dict[Reference, Located] = {}
     read = {*document.models(), *document.row_models()}
+    _check_spelling(document, results or {}, download)
     if download:
         _check_before(document, results or {})
     for reference, at in document.references():
@@ -62,6 +66,26 @@ def locate(
         else:
             found[reference] = _locate(document, reference, at, download, reference in read)
     return found
+
+
+def _check_spelling(document: Document, results: Mapping[str, Path], download: bool) -> None:
+    """Refuse names of no model here that are nearly a word, or the name of another document.
+
+    Raises:
+        RecipeError: there is one.
+    """
+    for reference, at in document.references():
+        place = reference.place
+        known = [] if download else list(results)
+        if at in (("tokenizer", "source"), ("tokenizer_source", "source")):
+            known += SOURCES
+        close = difflib.get_close_matches(place.path.lower(), known, 1, NEAR)
+        if not close or place.path in results or _exists(Path(place.path).expanduser()):
+            continue
+        if not is_name(place.path) or snapshot(place.path, place.revision) is None:
+            raise document.error(
+                at, f"there is no '{_short(place.path)}'; did you mean '{close[0]}'?"
+            )
 
 
 def _check_before(document: Document, results: Mapping[str, Path]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from onefold.checkpoints.document.content import Document, Input, Module, Reference, Slice
+from onefold.printable import counted
 
 
 def parts_of(module: Module) -> tuple[Slice, ...]:
@@ -62,7 +63,7 @@ def _fitted(document: Document, part: Slice, layers: Mapping[Reference, int]) ->
         if not part.layered and layers[one.model] != layers[first.model]:
             raise document.error(
                 (*one.at, "model") if one.at != ("base_model",) else one.at,
-                f"{one.model} has {layers[one.model]} layers, and {first.model} has"
+                f"{one.model} has {counted(layers[one.model], 'layer')}, and {first.model} has"
                 f" {layers[first.model]}; choose layers by 'slices' with 'layer_range'",
             )
     return replace(part, inputs=tuple(inputs))

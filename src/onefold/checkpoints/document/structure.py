@@ -23,6 +23,7 @@ from onefold.checkpoints.document.naming import reference_from, source_from, tok
 from onefold.checkpoints.document.values import parameters_from
 from onefold.documents.problems import WIDEST, Keys
 from onefold.errors import nearest
+from onefold.printable import counted
 
 FORMS: tuple[Form, ...] = ("models", "slices", "modules")
 ROOT = (
@@ -44,6 +45,7 @@ COMPANIONS = {
     "genome": "this is a document of mergekit-evolve, which searches over merges; run that, or"
     " write one merge with its weights, as onefold does not search",
 }  # a key that only documents of mergekit's other programs have -> what to do
+NO_METHOD = "it lacks the key 'merge_method'; name the method by it, as merge_method: linear"
 DTYPES = ("bfloat16", "float16", "float32", "float64", "int64")
 TEMPLATES = ("auto", "alpaca", "chatml", "exaone", "llama3", "mistral")
 
@@ -60,7 +62,7 @@ def document_from(content: object, findings: Findings) -> Document:
             findings.refuse((key,), reason)
     _check_keys(given, ROOT, (), findings)
     if given.get("merge_method") is None:
-        findings.missing(("merge_method",))
+        findings.refuse((), NO_METHOD)
     forms = [key for key in FORMS if given.get(key)] or [key for key in FORMS if key in given]
     if len(forms) != 1:
         has = " and ".join(repr(form) for form in forms) or "none of them"
@@ -192,8 +194,8 @@ def _sources(content: object, at: Keys, findings: Findings) -> tuple[Input, ...]
             if layers[1] - layers[0] != first:
                 findings.refuse(
                     (*here, "layer_range"),
-                    f"it has {layers[1] - layers[0]} layers, and the first source of this slice"
-                    f" has {first}; all sources of a slice have equally many",
+                    f"it has {counted(layers[1] - layers[0], 'layer')}, and the first source of"
+                    f" this slice has {first}; all sources of a slice have equally many",
                 )
         found.append(
             Input(
@@ -237,6 +239,9 @@ def _tokenizer(given: dict[str, Any], findings: Findings) -> Tokenizer | None:
         findings.refuse(
             ("tokenizer_source",), "it is given beside 'tokenizer'; write 'source' into that"
         )
+    if isinstance(new, str):
+        way = f"for a tokenizer without further keys write tokenizer_source: {new[:60]}"
+        findings.refuse(("tokenizer",), f"it must hold keys and values; {way}", new)
     if new is not None:
         return tokenizer_from(new, ("tokenizer",), findings)
     if old is None:

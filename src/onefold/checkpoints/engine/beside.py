@@ -12,7 +12,7 @@ from typing import Any
 from onefold._version import __version__
 from onefold.checkpoints.document import Located, Reference, mergekit_yaml, record_of
 from onefold.checkpoints.engine.card import card_of, library_of
-from onefold.checkpoints.engine.finished import MADE_OF, RECORD
+from onefold.checkpoints.engine.finished import RECORD
 from onefold.checkpoints.engine.result import MergedCheckpoint
 from onefold.checkpoints.layouts.reading import CONFIG
 from onefold.checkpoints.plan.companions import config_of, copy_companions
@@ -68,7 +68,7 @@ def write_beside(
     located: Mapping[Reference, Located],
     tokenizer: WrittenTokenizer,
     results: Mapping[str, Path],
-    made_of: str,
+    made_of: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """Write all the rest of it.
 
@@ -79,7 +79,7 @@ def write_beside(
         located: where the models of the document are.
         tokenizer: what was written of the tokenizer.
         results: the folders of other documents, by their names.
-        made_of: what the result depends on, as one text.
+        made_of: what the result depends on and what files hold, for a run that goes on.
 
     Returns:
         Sentences on numbers of tokens in configs that are left as they are.
@@ -92,9 +92,8 @@ def write_beside(
     copied = copy_pipeline(donor, folder) if donor.components else copy_companions(donor, folder)
     texts |= component_configs(donor, document.out_dtype or document.dtype)
     told: list[str] = []
-    config = config_of(donor, document.out_dtype or document.dtype, plan.layers)
-    if config:
-        texts[CONFIG] = _json(_with_tokens(config, plan, told))
+    if config := config_of_result(plan, told):
+        texts[CONFIG] = _json(config)
     if GENERATION in copied and (changed := _generation(folder / GENERATION, plan, told)):
         texts[GENERATION] = changed
         copied.remove(GENERATION)
@@ -102,11 +101,23 @@ def write_beside(
     notes = [*report.notes, *tokenizer.notes, *told]
     texts["README.md"] = card_of(report.path.name, document, notes, copied, library_of(donor))
     texts["mergekit_config.yml"] = None if donor.components else mergekit_yaml(document, results)
-    texts[RECORD] = _json(_record(plan, report, located, notes, copied) | {MADE_OF: made_of})
+    texts[RECORD] = _json(_record(plan, report, located, notes, copied) | dict(made_of))
     for name, text in texts.items():
         if text is not None:
             (folder / name).write_text(text, encoding="utf-8")
     return tuple(told)
+
+
+def config_of_result(plan: Plan, told: list[str]) -> Mapping[str, Any]:
+    """The config of the result; {}: the donor has none.
+
+    Args:
+        plan: the plan.
+        told: takes sentences on numbers of tokens that are left as they are.
+    """
+    document, donor = plan.document, plan.layouts[plan.donor]
+    config = config_of(donor, document.out_dtype or document.dtype, plan.layers)
+    return _with_tokens(config, plan, told) if config else {}
 
 
 def _with_tokens(config: Mapping[str, Any], plan: Plan, told: list[str]) -> Mapping[str, Any]:
@@ -142,6 +153,8 @@ def _record(
     record |= {"task_vectors": dict(report.task_vectors)}
     if report.warned:
         record["warnings"] = list(report.warned)
+    if report.seed is not None:
+        record["seed"] = report.seed
     if report.tokenizer is not None:
         record["tokenizer"] = report.tokenizer
     if report.rows:

@@ -11,6 +11,7 @@ from onefold.checkpoints.document import Document, yaml_of
 from onefold.checkpoints.layouts import Layout
 from onefold.checkpoints.layouts.pipelines import INDEX, MODULES
 from onefold.documents.yaml_text import text_from
+from onefold.printable import counted
 
 
 def card_of(
@@ -34,7 +35,7 @@ def card_of(
     base = f", with `{document.base}` as the base" if document.base is not None else ""
     parts = [
         f"{head_of(models, library)}\n# {title}",
-        f"A merge of {len(models)} checkpoints, made by onefold {__version__} with"
+        f"A merge of {counted(len(models), 'checkpoint')}, made by onefold {__version__} with"
         f" `{document.method}`{base}.",
         f"## Models\n\n{lines}",
         f"## Document\n\n```yaml\n{yaml_of(document)}```",

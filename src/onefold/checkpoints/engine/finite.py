@@ -17,6 +17,7 @@ from onefold.checkpoints.engine.inputs import Inputs
 from onefold.checkpoints.layouts import Held
 from onefold.checkpoints.plan.jobs import Job
 from onefold.errors import WeightsError
+from onefold.printable import counted
 
 BLOCK = 1 << 20  # elements that are looked at in one step
 # Methods in whose result every number that is not finite shows, so that the result is looked at
@@ -66,6 +67,6 @@ def refuse_result(job: Job, inputs: Inputs, count: int) -> None:
     for held in job.inputs:
         check_input(held, inputs.tensor(held))
     raise WeightsError(
-        f"The merged '{job.name}' has at least {count} elements that are NaN or infinite in"
+        f"The merged '{job.name}' has at least {counted(count, 'element')} NaN or infinite in"
         f" {job.dtype}, although all inputs are finite; choose other weights, or out_dtype float32."
     )

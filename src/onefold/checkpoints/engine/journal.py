@@ -32,12 +32,16 @@ class Journal:
         target: the output.
         fingerprint: of the plan and its inputs.
         durable: force what is journaled onto the disk.
+
+    Attributes:
+        folder: where files are written.
+        done: the finished files with their checksums.
     """
 
     def __init__(self, target: Path, fingerprint: str, durable: bool = True) -> None:
         self.target, self.fingerprint, self.durable = target, fingerprint, durable
         self.folder = staging_folder(target)
-        self.done: set[str] = set()
+        self.done: dict[str, str] = {}
         self._lock: int | None = None
 
     def __enter__(self) -> Journal:
@@ -62,22 +66,27 @@ class Journal:
             os.close(self._lock)
             self._lock = None
 
-    def finished(self, file: str) -> None:
-        """Enter that a file is complete, after it is on the disk."""
+    def finished(self, file: str, checksum: str) -> None:
+        """Enter that a file is complete, after it is on the disk.
+
+        Args:
+            file: its name.
+            checksum: of what was written into it.
+        """
         if self.durable:
             sync(self.folder / file)
         with open(self.folder / DONE, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(file) + "\n")
+            stream.write(_line(file, checksum))
             stream.flush()
             if self.durable:
                 os.fsync(stream.fileno())
-        self.done.add(file)
+        self.done[file] = checksum
 
     def forget(self, file: str) -> None:
         """Strike out a file that turned out to be damaged, so that it is written again."""
-        self.done.discard(file)
+        self.done.pop(file, None)
         (self.folder / file).unlink(missing_ok=True)
-        lines = "".join(json.dumps(one) + "\n" for one in sorted(self.done))
+        lines = "".join(_line(*one) for one in sorted(self.done.items()))
         atomic_write(self.folder / DONE, lines, force=True)
 
     def remove(self) -> None:
@@ -105,7 +114,7 @@ class Journal:
         plan = self.folder / PLAN
         known = plan.read_text(encoding="utf-8") if plan.exists() else None
         if known == self.fingerprint:
-            self.done = set(_lines(self.folder / DONE))
+            self.done = _done(self.folder / DONE)
             return
         for entry in self.folder.iterdir():
             if entry.name != LOCK:
@@ -113,14 +122,36 @@ class Journal:
         plan.write_text(self.fingerprint, encoding="utf-8")
 
 
-def _lines(path: Path) -> list[str]:
-    """The whole lines of a journal; a last one that was cut is left out."""
+def finished_files(target: Path, fingerprint: str) -> set[str]:
+    """The files that a run which was stopped has finished, looked at without a lock.
+
+    Args:
+        target: the output.
+        fingerprint: of the plan and its inputs; files of another plan are none.
+    """
+    folder = staging_folder(target)
+    try:
+        known = (folder / PLAN).read_text(encoding="utf-8")
+        return set(_done(folder / DONE)) if known == fingerprint else set()
+    except OSError:
+        return set()
+
+
+def _line(file: str, checksum: str) -> str:
+    return json.dumps([file, checksum]) + "\n"
+
+
+def _done(path: Path) -> dict[str, str]:
+    """The files and checksums of a journal; a last line that was cut is left out."""
     if not path.exists():
-        return []
-    found = []
+        return {}
+    found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            found.append(str(json.loads(line)))
+            entry = json.loads(line)
         except ValueError:
             break
+        if not isinstance(entry, list) or len(entry) != 2:
+            break
+        found[str(entry[0])] = str(entry[1])
     return found

@@ -2,83 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from onefold._version import __version__
-from onefold.checkpoints.document import Document, locate, read_documents, yaml_of
-from onefold.checkpoints.document.methods import method_file
+from onefold.checkpoints.document import Document, documents_from, read_documents
 from onefold.checkpoints.engine.beside import WrittenTokenizer, write_beside, write_tokens
-from onefold.checkpoints.engine.config_doubts import ConfigWarning, config_doubts
-from onefold.checkpoints.engine.finished import has_record, is_finished
+from onefold.checkpoints.engine.finished import CHECKSUMS, MADE_OF, damaged_files, has_record
 from onefold.checkpoints.engine.journal import Journal
-from onefold.checkpoints.engine.origin import UnrelatedBase, origins_of
+from onefold.checkpoints.engine.preparing import Context, Prepared, prepare, with_damage
 from onefold.checkpoints.engine.result import MergedCheckpoint
+from onefold.checkpoints.engine.room import check_room
+from onefold.checkpoints.engine.settings import Settings as Settings
 from onefold.checkpoints.engine.single_files import (
-    as_single,
-    check_single,
     files_to_hash,
     fill_hashes,
     hashing,
     is_single,
     place_single,
 )
-from onefold.checkpoints.engine.templates import asked_template
-from onefold.checkpoints.layouts import (
-    check_components,
-    check_no_adapter,
-    read_layout,
-    with_whole_averages,
-)
-from onefold.checkpoints.plan.companions import check_layers
-from onefold.checkpoints.plan.estimate import estimate
-from onefold.checkpoints.plan.pipeline_tokens import check_pipeline_tokens
-from onefold.checkpoints.plan.planning import Plan, plan_merge
-from onefold.checkpoints.plan.sizes import MEMORY, SHARD, bytes_of, shown_bytes
-from onefold.checkpoints.plan.tokens import VocabularyWarning, planned_tokens
-from onefold.errors import OutputError, SettingError, shown, warn
+from onefold.checkpoints.plan.planning import Plan
+from onefold.checkpoints.plan.sizes import MEMORY, SHARD, bytes_of
+from onefold.errors import SettingError, shown
 from onefold.progress import bar
 from onefold.weights.atomic import check_output, exchange, explain, sync
-from onefold.weights.paths import check_apart
 
 if TYPE_CHECKING:
     from onefold.checkpoints.engine.inputs import Inputs
     from onefold.progress import Work
 
-SPACE = 50_000_000  # bytes that config, tokenizer and the like take beside the weights
+Given: TypeAlias = (
+    "Document | Mapping[str, Any] | Sequence[Document | Mapping[str, Any]] | str | os.PathLike[str]"
+)
 MB = 1_000_000
 WEIGHTS = (".safetensors", ".bin", ".index.json")  # that an older output may have left
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How merges are carried out.
-
-    Attributes:
-        threads: how many work at a time.
-        memory: bytes that tensors in work take at most.
-        shard: bytes of a file of weights at most.
-        force: replace an output.
-        durable: force files onto the disk.
-        told: is called with the name of each finished file of weights.
-    """
-
-    threads: int
-    memory: int
-    shard: int
-    force: bool = False
-    durable: bool = True
-    told: Callable[[str], None] = field(default=lambda file: None)
-
-
 def merge_checkpoints(
-    document: Document | Sequence[Document] | str | os.PathLike[str],
+    document: Given,
     out: str | os.PathLike[str],
     *,
     as_mergekit: bool = False,
@@ -87,8 +53,9 @@ def merge_checkpoints(
     dry_run: bool = False,
     threads: int | None = None,
     max_memory: int | str = MEMORY,
-    max_shard_size: int | str = SHARD,
+    max_shard_size: int | str | None = None,
     force: bool = False,
+    seed: int | None = None,
 ) -> MergedCheckpoint:
     """Merge checkpoints of one architecture, tensor by tensor, from files into a folder.
 
@@ -97,8 +64,8 @@ def merge_checkpoints(
     the same call. The number of threads changes no bit of the result.
 
     Args:
-        document: a file in YAML (mergekit's configuration), a document, or several that refer to
-            one another.
+        document: a file in YAML (mergekit's configuration), its content as a dict, a document of
+            `document_of`, or several that refer to one another.
         out: the folder of the result; with a name that ends in ".safetensors" the file, where all
             models are files. Results of named documents that others refer to come beside it, as
             OUT-NAME.
@@ -109,8 +76,10 @@ def merge_checkpoints(
         threads: how many work at a time; None: as many as there are cores for this process.
         max_memory: bytes that tensors in work take at most, beside files mapped into memory. A
             tensor that needs more for itself is merged alone.
-        max_shard_size: bytes of a file of weights at most.
+        max_shard_size: bytes of a file of weights at most; None: 5 GB. A single file has no such
+            bound.
         force: replace an output folder that exists.
+        seed: of random masks, as of dare_ties; None: 0, which is not recorded.
 
     Returns:
         What was done; with `dry_run`, what would be done.
@@ -126,8 +95,10 @@ def merge_checkpoints(
     settings = Settings(
         _threads(threads),
         bytes_of(max_memory, "max_memory"),
-        bytes_of(max_shard_size, "max_shard_size"),
+        bytes_of(SHARD if max_shard_size is None else max_shard_size, "max_shard_size"),
         force,
+        seed=_seed(seed),
+        sharded=max_shard_size is not None,
     )
     return merge_documents(
         _documents(document, as_mergekit, trust), Path(out), settings, download, dry_run
@@ -141,129 +112,77 @@ def merge_documents(
     download: bool = False,
     dry_run: bool = False,
 ) -> MergedCheckpoint:
-    """As `merge_checkpoints`, of documents in their order and checked settings."""
+    """As `merge_checkpoints`, of documents in their order and checked settings.
+
+    All of them are planned and checked before a tensor of the first one is read. What refers to a
+    result that is not there yet is planned from the plan of that, and again when it is there.
+    """
     *first, last = documents
     places = {str(one.name): out.with_name(f"{out.name}-{one.name}") for one in first}
     for place in (*places.values(), out):
         known = place is not out and has_record(place)
         check_output(place, settings.force or known, folder=not is_single(place))
-    results: dict[str, Path] = {}
-    before: list[MergedCheckpoint] = []
-    for one in first:
-        place = places[str(one.name)]
-        made = _merge(one, place, settings, download, dry_run, results, resumable=True)
-        before.append(made)
-        if dry_run:  # what refers to a result cannot be looked at before that is there
-            return made
-        results[str(one.name)] = place
-    return _merge(last, out, settings, download, dry_run, results, tuple(before))
+    context, plans = Context(settings, download, dry_run), list[Prepared]()
+    with contextlib.ExitStack() as stack:
+        for one in first:
+            plans.append(prepare(one, places[str(one.name)], context, resumable=True))
+            context.add(plans[-1], stack)
+        plans.append(prepare(last, out, context))
+        room = check_room([plan for plan in plans if not plan.finished])
+        if dry_run:
+            before = tuple(plan.report for plan in plans[:-1])
+            return replace(plans[-1].report, before=before, room=room)
+    context.expected.clear()
+    done: list[MergedCheckpoint] = []
+    for plan in plans:
+        made = plan
+        if plan.absent:  # which is there now
+            made = prepare(plan.document, plan.out, context, resumable=plan.document is not last)
+        done.append(_carry_out(made, context))
+    return replace(done[-1], before=tuple(done[:-1]))
 
 
-def _merge(
-    document: Document,
-    out: Path,
-    settings: Settings,
-    download: bool,
-    dry_run: bool,
-    results: Mapping[str, Path],
-    before: tuple[MergedCheckpoint, ...] = (),
-    resumable: bool = False,
-) -> MergedCheckpoint:
-    """Carry out one document. resumable: an equal result of an earlier run is taken."""
-    start = time.perf_counter()
-    single = is_single(out)
-    known = resumable and not settings.force and has_record(out)
-    target = check_output(out, settings.force or known, folder=not single)
-    located = locate(document, download, results)
-    for found in located.values():
-        check_apart([target], [found.path])
-    for model in document.models():
-        check_no_adapter(located[model].path)
-    layouts = {model: read_layout(located[model].path) for model in document.models()}
-    check_components(layouts)
-    if single:
-        check_single(out, layouts)
-    layouts = with_whole_averages(layouts)
-    unread = check_pipeline_tokens(layouts)
-    folders = {model: _folder(found.path) for model, found in located.items()}
-    vocabulary, others = planned_tokens(
-        document, layouts, folders, lambda model: read_layout(located[model].path)
-    )
-    plan = plan_merge(document, layouts, settings.shard, vocabulary, others)
-    check_layers(layouts[plan.donor], plan.layers)
-    if single:
-        plan = as_single(plan, target.name)
-    origins = origins_of(plan.jobs)
-    doubts: dict[str, type[UserWarning]] = dict.fromkeys(
-        config_doubts(layouts, plan.donor), ConfigWarning
-    )
-    doubts |= dict.fromkeys(vocabulary.warnings if vocabulary else (), VocabularyWarning)
-    template, told = asked_template(document, folders, vocabulary.tokens if vocabulary else {})
-    told = [*doubts, *(vocabulary.sentences() if vocabulary else ()), *told]
-    report = MergedCheckpoint(
-        path=target,
-        written=not dry_run,
-        document=document,
-        merged=plan.merged,
-        copied=len(plan.jobs) - plan.merged,
-        donor=str(plan.donor),
-        files=tuple(shard.file for shard in plan.shards),
-        estimate=estimate(plan, settings.threads, settings.memory),
-        notes=(*origins.notes(), *plan.notes, *unread, *told),
-        warned=(*origins.warned, *doubts),
-        task_vectors=origins.lengths,
-        tokenizer=str(vocabulary.donor) if vocabulary and vocabulary.donor else None,
-        rows=vocabulary.counts() if vocabulary and not vocabulary.identity else {},
-        before=before,
-    )
-    for sentence in report.warned:
-        warn(doubts.get(sentence, UnrelatedBase)(sentence))
-    if dry_run:
-        return report
-    made_of = fingerprint(plan)
-    if known:
-        if is_finished(target, made_of, plan.shards):
-            return replace(report, resumed=len(plan.shards))
-        check_output(out, folder=True)
-    with Journal(target, made_of, settings.durable) as journal:
+def _carry_out(prepared: Prepared, context: Context) -> MergedCheckpoint:
+    """Write the result of one document that was planned."""
+    start, settings = time.perf_counter(), context.settings
+    plan, report, target, out = prepared.plan, prepared.report, prepared.target, prepared.out
+    if prepared.finished:
+        return replace(report, resumed=len(plan.shards))
+    if prepared.damaged:
+        settings = replace(settings, force=True)
+    with Journal(target, prepared.made_of, settings.durable) as journal:
+        damaged = damaged_files(plan, journal.folder, journal.done)
+        report = with_damage(report, journal.folder, damaged, context)
+        for file in damaged:
+            journal.forget(file)
         resumed = len(journal.done)
         try:
-            _check_space(plan, journal.folder, journal.done)
+            check_room([prepared])
             tokenizer, late = WrittenTokenizer((), ()), tuple[str, ...]()
-            if single:
+            if is_single(out):
                 with hashing(files_to_hash(plan)) as hashes:
                     inputs = _write_weights(plan, journal, settings)
                     fill_hashes(plan, journal.folder / target.name, hashes())
             else:
-                tokenizer = write_tokens(plan, journal.folder, template)
+                tokenizer = write_tokens(plan, journal.folder, prepared.template)
                 inputs = _write_weights(plan, journal, settings)
+                made_of = {MADE_OF: prepared.made_of, CHECKSUMS: dict(sorted(journal.done.items()))}
                 late = write_beside(
-                    plan, report, journal.folder, located, tokenizer, results, made_of
+                    plan,
+                    report,
+                    journal.folder,
+                    prepared.located,
+                    tokenizer,
+                    context.results,
+                    made_of,
                 )
             _check_written(plan, journal, settings, inputs)
             _place(journal, target, out, settings)
         except OSError as error:
             raise explain(error, out) from error
-    seconds = time.perf_counter() - start
+    seconds = prepared.seconds + time.perf_counter() - start
     notes = (*report.notes, *tokenizer.notes, *late)
     return replace(report, seconds=seconds, resumed=resumed, notes=notes)
-
-
-def fingerprint(plan: Plan) -> str:
-    """What a finished file of an earlier run depends on, as one text."""
-    told = hashlib.sha256(f"{__version__}\n{yaml_of(plan.document)}\n".encode())
-    if (own := method_file(plan.document.method)) is not None:
-        told.update(own.read_bytes())
-    files = [file for layout in plan.layouts.values() for file in layout.files]
-    files += [held.file for job in plan.jobs if job.rows for held in job.rows.held.values()]
-    for file in dict.fromkeys(files):
-        stat = file.stat()
-        told.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    for shard in plan.shards:
-        told.update(shard.file.encode() + shard.header)
-    if plan.vocabulary is not None:
-        told.update(plan.vocabulary.digest().encode())
-    return told.hexdigest()
 
 
 def _write_weights(plan: Plan, journal: Journal, settings: Settings) -> Inputs:
@@ -280,8 +199,8 @@ def _write_weights(plan: Plan, journal: Journal, settings: Settings) -> Inputs:
         for shard in todo:
             path = journal.folder / shard.file
             path.parent.mkdir(exist_ok=True)
-            run_shard(shard, plan.jobs, path, inputs, settings.threads, gate, told)
-            journal.finished(shard.file)
+            checksum = run_shard(shard, plan.jobs, path, inputs, settings.threads, gate, told)
+            journal.finished(shard.file, checksum)
             settings.told(shard.file)
     return inputs
 
@@ -331,35 +250,23 @@ def _place(journal: Journal, target: Path, out: Path, settings: Settings) -> Non
         shutil.rmtree(journal.folder, ignore_errors=True)
 
 
-def _check_space(plan: Plan, folder: Path, done: set[str]) -> None:
-    needed = SPACE + sum(shard.size for shard in plan.shards if shard.file not in done)
-    free = shutil.disk_usage(folder).free + sum(
-        (folder / shard.file).stat().st_size
-        for shard in plan.shards
-        if shard.file not in done and (folder / shard.file).exists()
-    )
-    if free < needed:
-        raise OutputError(
-            f"{folder.parent} has {shown_bytes(free)} free, and the merge takes"
-            f" {shown_bytes(needed)}; free some space or choose another place."
-        )
-
-
-def _documents(
-    document: Document | Sequence[Document] | str | os.PathLike[str], as_mergekit: bool, trust: bool
-) -> tuple[Document, ...]:
-    if isinstance(document, str | os.PathLike):
-        return read_documents(Path(document), as_mergekit, trust=trust)
-    if isinstance(document, Document):
-        return (document,)
-    given = tuple(document) if isinstance(document, Sequence) else ()
-    found = tuple(one for one in given if isinstance(one, Document))
-    if not found or len(found) < len(given):
+def _documents(given: Given, as_mergekit: bool, trust: bool) -> tuple[Document, ...]:
+    if isinstance(given, str | os.PathLike):
+        return read_documents(Path(given), as_mergekit, trust=trust)
+    several = given if isinstance(given, Sequence) else [given]
+    found = [one for one in several if isinstance(one, Document | Mapping)]
+    if not found or len(found) < len(several):
         raise SettingError(
-            f"document is {type(document).__name__}; give a file in YAML, or what"
-            " onefold.checkpoints.document_of or read_documents returns."
+            "merge_checkpoints takes `document` as a file in YAML, its content as a dict, or what"
+            f" onefold.checkpoints.document_of or read_documents returns, not {shown(given)}."
         )
-    return found
+    return documents_from(found, as_mergekit, trust=trust)
+
+
+def _seed(given: int | None) -> int | None:
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 0):
+        raise SettingError(f"seed is {given!r}; give a whole number from 0.")
+    return given
 
 
 def _threads(given: int | None) -> int:
@@ -369,7 +276,3 @@ def _threads(given: int | None) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise SettingError(f"threads is {given!r}; give a whole number from 1.")
     return given
-
-
-def _folder(path: Path) -> Path:
-    return path if path.is_dir() else path.parent

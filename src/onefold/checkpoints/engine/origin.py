@@ -7,8 +7,9 @@ middle of at most `TENSORS` tensors, which is a few MB.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onefold.checkpoints.comparison.entries import Entry
@@ -51,11 +52,12 @@ class Origins:
         return (*self.warned, f"Lengths of task vectors over that of the base: {told}{more}.")
 
 
-def origins_of(jobs: Sequence[Job]) -> Origins:
+def origins_of(jobs: Sequence[Job], absent: Collection[Path] = ()) -> Origins:
     """The lengths of the task vectors of all models that are merged with a base.
 
     Args:
         jobs: the tensors of the plan.
+        absent: files that are not there yet; what they will hold is not looked at.
 
     Raises:
         WeightsError: a file cannot be read.
@@ -65,7 +67,7 @@ def origins_of(jobs: Sequence[Job]) -> Origins:
     for job in jobs:
         for source in job.sources:
             origin, own = job.base, source.held
-            if origin is None:
+            if origin is None or origin.file in absent or own.file in absent:
                 continue
             pair = (source.model, job.decider)
             moved = job.rows is not None or origin.shape != own.shape

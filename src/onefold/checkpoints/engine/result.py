@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onefold.checkpoints.document import Document
-from onefold.checkpoints.plan.estimate import Estimate
+from onefold.checkpoints.plan.estimate import Estimate, Room
+from onefold.printable import counted
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,12 @@ class MergedCheckpoint:
         warned: those of the notes that cast doubt on the merge.
         task_vectors: model -> the length of its task vector over that of its base's weights, told
             from a sample; empty without a base.
+        seed: that of random masks, if it was given; else None.
         tokenizer: the model whose tokenizer the result has; None: the donor's, if it has one.
         rows: for each model how many rows of the vocabulary are from where.
         resumed: number of files of weights that an earlier run had finished.
         before: the results of the documents that this one refers to.
+        room: of a plan, what all results take on the disk and what is free there; else None.
     """
 
     path: Path
@@ -46,21 +49,23 @@ class MergedCheckpoint:
     notes: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
     task_vectors: Mapping[str, float] = field(default_factory=dict)
+    seed: int | None = None
     tokenizer: str | None = None
     rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     resumed: int = 0
     before: tuple[MergedCheckpoint, ...] = ()
+    room: Room | None = None
 
     def __str__(self) -> str:
         """What was done, in a few sentences."""
-        done = "Merged" if self.written else "Would merge"
+        done, copied = ("Merged", "copied") if self.written else ("Would merge", "copy")
         lines = [
-            f"{done} {self.merged} tensors by {self.document.method} and copied {self.copied} into"
-            f" {self.path} ({len(self.files)} file{'s' * (len(self.files) != 1)} of weights;"
-            f" {self.donors})."
+            f"{done} {counted(self.merged, 'tensor')} by {self.document.method} and"
+            f" {copied} {self.copied} into {self.path} ({counted(len(self.files), 'file')} of"
+            f" weights; {self.donors})."
         ]
         if not self.written:
-            lines.append(self.estimate.text)
+            lines += [self.estimate.text, *([] if self.room is None else [self.room.text])]
         return "\n".join([*self.notes, *lines])
 
     @property

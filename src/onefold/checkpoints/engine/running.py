@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from onefold.checkpoints.engine.checksums import Checksum
 from onefold.checkpoints.engine.finite import (
     SHOWN_IN_RESULT,
     all_finite,
@@ -151,6 +152,7 @@ class Work:
             models=[source.seed for source in job.sources],
             base=None if job.base is None else read(job.base),
             parameters=[source.parameters for source in job.sources],
+            seed=job.seed,
             dtype=getattr(torch, job.dtype),
             compared=None if job.cast is None else getattr(torch, job.cast),
         )
@@ -188,7 +190,7 @@ def run_shard(
     threads: int,
     gate: Gate,
     told: Callable[[int], None],
-) -> None:
+) -> str:
     """Write one file.
 
     Args:
@@ -200,6 +202,9 @@ def run_shard(
         gate: bounds the memory.
         told: is called with the number of bytes that were written, by any thread.
 
+    Returns:
+        The checksum of what was written behind the header.
+
     Raises:
         WeightsError: an input or the result is not finite. OSError: the disk refuses.
     """
@@ -207,7 +212,7 @@ def run_shard(
     try:
         reserve(descriptor, shard.size)
         _write(descriptor, shard.header, 0)
-        stop = threading.Event()
+        stop, checksum = threading.Event(), Checksum()
         works = (Work(jobs[number], begin, inputs, gate) for number, begin in shard.places)
         schedule = Schedule(works)
 
@@ -215,7 +220,7 @@ def run_shard(
             buffers: dict[torch.dtype, Tensor] = {}
             try:
                 while (part := schedule.take()) is not None:
-                    _compute(part[0], part[1], descriptor, buffers, told, stop)
+                    _compute(part[0], part[1], descriptor, buffers, told, stop, checksum)
                     part[0].done()
             except BaseException:
                 stop.set()
@@ -233,6 +238,7 @@ def run_shard(
                 raise
             for one in running:
                 one.result()
+        return checksum.text
     finally:
         os.close(descriptor)
 
@@ -288,27 +294,52 @@ def _compute(
     buffers: dict[torch.dtype, Tensor],
     told: Callable[[int], None],
     stop: threading.Event,
+    checksum: Checksum,
 ) -> None:
     """Compute and write one part of a tensor, range by range."""
     job = work.job
     dtype = getattr(torch, job.dtype)
-    step = max(RANGE - RANGE % work.step, work.step)
     source = work.source()
-    for start in range(part[0], part[1], step):
+    for start, size in _pieces(work, part):
         if stop.is_set():
             return
-        size = min(step, part[1] - start)
         if dtype not in buffers or len(buffers[dtype]) < size:
             buffers[dtype] = torch.empty(max(size, RANGE), dtype=dtype)
         out = buffers[dtype][:size]
         _fill(work, source, start, start + size, out)
         if is_float(job.dtype) and not all_finite(out):
             refuse_result(job, work.inputs, count_of(out))
-        bytes_ = out.view(torch.uint8).numpy() if size else b""
-        _write(descriptor, bytes_, work.begin + start * item_size(job.dtype))
+        place = work.begin + start * item_size(job.dtype)
+        if size:
+            bytes_ = out.view(torch.uint8).numpy()
+            checksum.add(place, bytes_)
+            _write(descriptor, bytes_, place)
         told(size * item_size(job.dtype))
     if len(buffers.get(dtype, ())) > LARGE:  # the buffer of a tensor that is not cut
         del buffers[dtype]
+
+
+def _pieces(work: Work, part: Range) -> Iterator[tuple[int, int]]:
+    """The ranges of a part that are computed in one step: the first element, and the number."""
+    step = max(RANGE - RANGE % work.step, work.step)
+    for start in range(part[0], part[1], step):
+        yield start, min(step, part[1] - start)
+
+
+def ranges_of(shard: Shard, jobs: Sequence[Job]) -> Iterator[Range]:
+    """The bytes of a file that are written in one step, whatever the number of threads.
+
+    Args:
+        shard: the file.
+        jobs: all tensors of the plan.
+    """
+    inputs, gate = Inputs(), Gate(0)
+    for number, begin in shard.places:
+        work = Work(jobs[number], begin, inputs, gate)
+        size = item_size(jobs[number].dtype)
+        for part in work.ranges:
+            for start, count in _pieces(work, part):
+                yield begin + start * size, begin + (start + count) * size
 
 
 def _fill(work: Work, source: Tensor | None, start: int, stop: int, out: Tensor) -> None:

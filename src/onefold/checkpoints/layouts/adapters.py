@@ -45,6 +45,11 @@ def is_adapter(folder: Path) -> bool:
     return not any((folder / name).is_file() for name in FIRST)
 
 
+def is_adapter_name(name: str) -> bool:
+    """Whether a tensor is part of an adapter, as its name tells."""
+    return any(mark in name for mark in MARKS)
+
+
 def check_names(path: Path, names: Iterable[str]) -> None:
     """Refuse a file that holds the tensors of an adapter.
 
@@ -52,7 +57,7 @@ def check_names(path: Path, names: Iterable[str]) -> None:
         WeightsError: so it is.
     """
     for name in names:
-        if any(mark in name for mark in MARKS):
+        if is_adapter_name(name):
             raise WeightsError(f"{path} holds an adapter ('{name[:100]}'); {WAY}.")
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from onefold.checkpoints.layouts.layout import Layout
+from onefold.printable import counted
 
 COUNTS = ("position_ids", "num_batches_tracked")  # ends of names
 CONSTANTS = frozenset(
@@ -59,8 +60,8 @@ def with_whole_averages(layouts: Mapping[K, Layout]) -> dict[K, Layout]:
         return dict(layouts)
     if len({frozenset(own) for own in names.values()}) == 1:
         note = (
-            f"{len(next(iter(names.values())))} tensors are averages of weights ({AVERAGE}*); they"
-            " are merged like weights, and filters do not fit their names."
+            f"{counted(len(next(iter(names.values()))), 'tensor')} with averages of weights"
+            f" ({AVERAGE}*) are merged like weights, and filters do not fit their names."
         )
         return {
             model: replace(layout, notes=(*layout.notes, note)) for model, layout in layouts.items()
@@ -69,8 +70,9 @@ def with_whole_averages(layouts: Mapping[K, Layout]) -> dict[K, Layout]:
     for model, layout in layouts.items():
         kept = {name: held for name, held in layout.tensors.items() if name not in names[model]}
         note = (
-            f"The averages of weights ({AVERAGE}*, {len(names[model])} tensors) of {model} are left"
-            " out, as not all models have them and they would not fit the merged weights."
+            f"The averages of weights ({AVERAGE}*, {counted(len(names[model]), 'tensor')}) of"
+            f" {model} are left out, as not all models have them and they would not fit the merged"
+            " weights."
         )
         notes = (*layout.notes, note) if names[model] else layout.notes
         found[model] = replace(layout, tensors=kept, notes=notes)

@@ -9,6 +9,7 @@ from typing import Protocol
 from onefold.checkpoints.methods.inputs import TensorInputs
 from onefold.checkpoints.methods.parameters import Parameter, Value
 from onefold.errors import MembersError, SettingError, nearest
+from onefold.printable import counted
 
 
 class Declared(Protocol):
@@ -63,7 +64,8 @@ def checked_inputs(method: Declared, inputs: TensorInputs) -> TensorInputs:
         raise MembersError(f"{method.label} needs a base, and {where} has none; give one.")
     check_count(method, len(tensors), allow_none=base is not None)
     if len(inputs.models) != len(tensors):
-        raise MembersError(f"{where} has {len(tensors)} tensors for {len(inputs.models)} models.")
+        given = counted(len(tensors), "tensor")
+        raise MembersError(f"{where} has {given} for {counted(len(inputs.models), 'model')}.")
     every = tensors if base is None else [*tensors, base]
     for tensor in every:
         if tensor.shape != every[0].shape:
@@ -101,7 +103,8 @@ def check_count(method: Declared, count: int, allow_none: bool = False) -> None:
     if method.least == method.most:
         wanted = f"exactly {method.least}"
     beside = " beside the base" if method.needs_base else ""
-    raise MembersError(f"{method.label} takes {wanted} models{beside}, and {count} are given.")
+    models, are = "model" if wanted.endswith(" 1") else "models", "is" if count == 1 else "are"
+    raise MembersError(f"{method.label} takes {wanted} {models}{beside}, and {count} {are} given.")
 
 
 def checked_parameters(

@@ -10,6 +10,7 @@ from onefold.checkpoints.methods.calibration import Filter
 from onefold.checkpoints.methods.lazily import torch
 from onefold.checkpoints.methods.parameters import Value
 from onefold.errors import MembersError, SettingError, shown, warn
+from onefold.printable import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +102,8 @@ def _parameters(given: Mapping[str, Value | Sequence[Value]], count: int) -> lis
         each = values if isinstance(values, Sequence) else [values] * count
         if len(each) != count:
             raise SettingError(
-                f"The parameter '{name}' has {len(each)} values for {count} models: {shown(values)}"
+                f"The parameter '{name}' has {counted(len(each), 'value')} for"
+                f" {counted(count, 'model')}: {shown(values)}"
             )
         for i, value in enumerate(each):
             found[i][name] = value
@@ -109,6 +111,7 @@ def _parameters(given: Mapping[str, Value | Sequence[Value]], count: int) -> lis
 
 
 def _told(names: Sequence[str], base: bool) -> str:
+    verb = "differs and is that" if len(names) == 1 else "differ and are those"
     source = "the base" if base else "the first model"
     which = ", ".join(f"'{name}'" for name in names[:3]) + (" ..." if len(names) > 3 else "")
-    return f"{len(names)} tensors of whole numbers differ and are those of {source}: {which}."
+    return f"{counted(len(names), 'tensor')} of whole numbers {verb} of {source}: {which}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from onefold.checkpoints.layouts import item_size
 from onefold.checkpoints.plan.planning import Plan
@@ -35,6 +36,29 @@ class Estimate:
             f"It reads {shown_bytes(self.read)} and writes {shown_bytes(self.written)}, with at"
             f" most {shown_bytes(self.memory)} of memory beside torch's own, in {self.seconds:.1f}"
             " s or more (as fast as files in memory are copied)."
+        )
+
+
+@dataclass(frozen=True)
+class Room:
+    """What results take on a disk.
+
+    Attributes:
+        folder: in which they are written.
+        needed: bytes that are still to be written.
+        free: bytes that are free, or that a run which was stopped left and the next one removes.
+    """
+
+    folder: Path
+    needed: int
+    free: int
+
+    @property
+    def text(self) -> str:
+        """All of it in one sentence."""
+        return (
+            f"It needs up to {shown_bytes(self.needed)} of disk, and {self.folder} has"
+            f" {shown_bytes(self.free)} free."
         )
 
 

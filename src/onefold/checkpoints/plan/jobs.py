@@ -46,6 +46,7 @@ class Job:
         finish: what is done with the merged tensor as a whole; None: nothing.
         rows: where the rows of a tensor over the vocabulary are from; None: all are as they are.
         decider: the model that `base` or `copied` is of.
+        seed: of what is random.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Job:
     finish: Filter | None = None
     rows: TokenRows | None = None
     decider: str = ""
+    seed: int = 0
 
     @property
     def whole(self) -> bool:

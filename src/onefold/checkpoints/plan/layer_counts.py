@@ -14,6 +14,7 @@ from onefold.checkpoints.document.content import WHOLE
 from onefold.checkpoints.layouts.layers import COUNTS
 from onefold.checkpoints.plan.regions import is_language, words
 from onefold.errors import WeightsError
+from onefold.printable import counted
 
 Layers = Mapping[str, tuple[int, int]]  # module -> the number of layers before and after
 TEXT = "text_config"
@@ -53,8 +54,8 @@ def set_layers(config: dict[str, Any], module: str, old: int, new: int, path: Pa
     if not places:
         of = "" if module == WHOLE else f" for the module '{module}'"
         raise WeightsError(
-            f"{path} does not say {old} layers{of} under any of {', '.join(KEYS)}, so that {new}"
-            " cannot be written there; merge without slices."
+            f"{path} does not say {counted(old, 'layer')}{of} under any of {', '.join(KEYS)}, so"
+            f" that {new} cannot be written there; merge without slices."
         )
 
 

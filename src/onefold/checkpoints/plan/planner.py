@@ -22,8 +22,18 @@ from onefold.checkpoints.plan.seeds import seed_names
 from onefold.checkpoints.plan.token_rows import TokenRows, token_rows
 from onefold.checkpoints.vocabulary import VocabularyPlan
 from onefold.errors import MembersError
+from onefold.printable import counted
 
 SHOWN = 3  # names in a note
+ONE = {  # what is told of several tensors -> the same of a single one
+    "they are constants": "it is a constant",
+    "they hold": "it holds",
+    "they have": "it has",
+    "left as they are": "left as it is",
+    " them": " it",
+    "are its embedding": "is its embedding",
+    "are not written": "is not written",
+}
 
 
 class Planner:
@@ -34,6 +44,7 @@ class Planner:
         layouts: all models.
         vocabulary: what becomes of tokens; None: nothing.
         others: further models, whose rows are wanted for single tokens.
+        seed: of what is random.
     """
 
     def __init__(
@@ -42,10 +53,12 @@ class Planner:
         layouts: Mapping[Reference, Layout],
         vocabulary: VocabularyPlan | None = None,
         others: Mapping[Reference, Layout] | None = None,
+        seed: int = 0,
     ) -> None:
         self.document, self.layouts, self.vocabulary = document, layouts, vocabulary
         self.every = {**layouts, **(others or {})}
         self.finish = finish_of(document)
+        self.seed = seed
         self.seeds = seed_names(map(str, self.every))
         self.told: dict[str, list[str]] = {}
 
@@ -77,14 +90,14 @@ class Planner:
         lacking = [str(m) for m in output.names if m not in found]
         if not models or not _fits(method, len(models)):
             if lacking:
-                self._tell(f"copied from {output.decider}, as {_and(lacking)} lack them", own.name)
+                self._tell(f"copied from {output.decider}, as {_lack(lacking)} them", own.name)
             else:
                 self._tell(f"copied from {output.decider}", own.name)
             alone = self._rows(output, {output.decider: own})
             decider = str(output.decider)
             return Job(output.name, shape, written, copied=own, rows=alone, decider=decider)
         if lacking:
-            self._tell(f"merged without {_and(lacking)}, which lack them", output.name)
+            self._tell(f"merged without {_lack(lacking, ', which')} them", output.name)
         base = None if values.merges(output.decider) else found.get(output.decider)
         sources = tuple(Source(str(m), found[m], given[m], self.seeds[str(m)]) for m in models)
         return Job(
@@ -98,6 +111,7 @@ class Planner:
             finish=self.finish,
             rows=rows,
             decider=str(output.decider),
+            seed=self.seed,
         )
 
     def check_tokens(self, jobs: Sequence[Job]) -> None:
@@ -153,9 +167,12 @@ class Planner:
         sentences = []
         for text, names in self.told.items():
             shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-            what = "tensor" if len(names) == 1 else "tensors"
-            verb = "" if text.startswith("of ") else " were"
-            sentences.append(f"{len(names)} {what}{verb} {text}: {shown}.")
+            verb = " was" if len(names) == 1 else " were"
+            if len(names) == 1:
+                for plural, singular in ONE.items():
+                    text = text.replace(plural, singular)
+            verb = "" if text.startswith("of ") else verb
+            sentences.append(f"{counted(len(names), 'tensor')}{verb} {text}: {shown}.")
         return sentences
 
     def _held(self, model: Reference, name: str) -> Held | None:
@@ -210,8 +227,9 @@ def _fits(method: Method, count: int) -> bool:
     return method.least <= count <= (method.most or count)
 
 
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(names)
+def _lack(names: Sequence[str], between: str = "") -> str:
+    """Models as the subject of what they lack."""
+    return f"{' and '.join(names)}{between} {'lacks' if len(names) == 1 else 'lack'}"
 
 
 def _dims(shape: tuple[int, ...]) -> str:

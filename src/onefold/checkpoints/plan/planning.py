@@ -55,6 +55,11 @@ class Plan:
         return sum(shard.size for shard in self.shards)
 
     @property
+    def random(self) -> bool:
+        """Whether the result depends on the seed."""
+        return any(job.method is not None and job.method.random for job in self.jobs)
+
+    @property
     def merged(self) -> int:
         """The number of tensors that are merged; the others are copied."""
         return sum(job.method is not None for job in self.jobs)
@@ -66,6 +71,7 @@ def plan_merge(
     shard_bytes: int,
     vocabulary: VocabularyPlan | None = None,
     others: Mapping[Reference, Layout] | None = None,
+    seed: int = 0,
 ) -> Plan:
     """The plan of one document.
 
@@ -75,13 +81,14 @@ def plan_merge(
         shard_bytes: the bytes of one file at most.
         vocabulary: what becomes of tokens; None: nothing.
         others: further models, whose rows are wanted for single tokens.
+        seed: of what is random.
 
     Raises:
         RecipeError: a filter, a range of layers or a value does not fit the models.
         MembersError: the models do not fit together.
     """
     merged = merged_modules(document, layouts)
-    planner = Planner(document, layouts, vocabulary, others)
+    planner = Planner(document, layouts, vocabulary, others, seed)
     jobs = []
     values = {id(part): Values(document, one.module, part) for one in merged for part in one.parts}
     outputs = list(outputs_of(document, merged, layouts))

@@ -8,10 +8,11 @@ from typing import Any
 
 from onefold.checkpoints.document import Reference, Token, Tokenizer, TokenOf
 from onefold.checkpoints.vocabulary.content import Vocabulary
-from onefold.checkpoints.vocabulary.differing import counted, named
+from onefold.checkpoints.vocabulary.differing import named
 from onefold.checkpoints.vocabulary.filling import Rows
 from onefold.checkpoints.vocabulary.plan import Addition
 from onefold.errors import MembersError, SettingError, WeightsError, nearest
+from onefold.printable import counted
 
 NEW = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 SHARED = 0.5  # models of one origin share more of their tokens
@@ -141,7 +142,7 @@ def _rows(token: str, one: Token, found: Mapping[Reference, Vocabulary]) -> Rows
     if number >= rows:
         raise SettingError(
             f"The row of the token {token!r} is to be row {number} of {wanted.model}, whose"
-            f" embedding has {rows} rows; write a number below that."
+            f" embedding has {counted(rows, 'row')}; write a number below that."
         )
     return ((wanted.model, number),)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from onefold.checkpoints.document import Reference
 from onefold.checkpoints.vocabulary.content import Vocabulary
+from onefold.printable import counted
 
 SHOWN = 3  # tokens that a sentence names
 
@@ -49,11 +50,6 @@ def named(tokens: Iterable[str]) -> str:
     found = list(tokens)
     text = ", ".join(repr(one[:40]) for one in found[:SHOWN])
     return f"{text}, ..." if len(found) > SHOWN else text
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things in a sentence, as "1 token" or "2,000 tokens"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(tokens: list[str]) -> str:

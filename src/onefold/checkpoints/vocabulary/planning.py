@@ -13,13 +13,14 @@ from onefold.checkpoints.vocabulary.content import (
     Vocabulary,
 )
 from onefold.checkpoints.vocabulary.deciding import Decided, decided
-from onefold.checkpoints.vocabulary.differing import counted, named
+from onefold.checkpoints.vocabulary.differing import named
 from onefold.checkpoints.vocabulary.filling import Filling
 from onefold.checkpoints.vocabulary.plan import VocabularyPlan
 from onefold.checkpoints.vocabulary.reading import LIMIT, Read, vocabulary_of
 from onefold.checkpoints.vocabulary.undecided import Undecided, rows_of
 from onefold.checkpoints.vocabulary.unreadable import model_digest
 from onefold.errors import MembersError, SettingError
+from onefold.printable import counted
 
 
 def plan_vocabulary(

@@ -13,9 +13,10 @@ from onefold.checkpoints.vocabulary.content import (
     UnreadableTokenizerError,
     Vocabulary,
 )
-from onefold.checkpoints.vocabulary.differing import counted, difference, named
+from onefold.checkpoints.vocabulary.differing import difference, named
 from onefold.checkpoints.vocabulary.plan import MemberRows, Origin, VocabularyPlan
 from onefold.errors import MembersError
+from onefold.printable import counted
 
 WAYS = (
     "write 'tokenizer_source: union' for the tokens of all, 'tokenizer_source: base' for those of"
