@@ -101,7 +101,7 @@ def test_a_folder_is_taken_by_its_whole_name(
         ),
         (
             {"settings": {"normalise": True}},
-            "onefold merge takes no --normalise for this method; did you mean 'normalize'?",
+            "onefold merge takes no --normalise for linear; did you mean 'normalize'?",
         ),
         ({"settings": {"weight": "much"}}, "onefold merge, --weight: it is 'much', not a number."),
         (

@@ -101,7 +101,8 @@ def document_of(
         notes.append("The weight of every model is 1; others are given by --weight.")
     _check_base_is_listed(names, method, kind, base, given, findings)
     merged = len([one for one in given if base is None or one != _reference(base)])
-    shared, own = _split(names, kind, len(given) if kind.takes_base_as_model else merged, findings)
+    count = len(given) if kind.takes_base_as_model else merged
+    shared, own = _split(names, method, kind, count, findings)
     notes += [
         f"The values of --{name.replace('_', '-')} run from the first layer to the last, in every"
         " model; one value for each model is given by repeating the option."
@@ -190,7 +191,7 @@ def _scalar(text: str) -> Scalars:
 
 
 def _split(
-    settings: Mapping[str, Any], kind: type[Method], count: int, findings: Findings
+    settings: Mapping[str, Any], method: str, kind: type[Method], count: int, findings: Findings
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """The values for the whole merge, and those for each model."""
     own_kinds = {one.name: one for one in kind.per_model}
@@ -201,7 +202,7 @@ def _split(
         flag = option(("parameters", name))
         if name not in known:
             near = nearest(name, known, f"it has {', '.join(sorted(known)) or 'none'}.")
-            raise RecipeError(f"onefold merge takes no {flag} for this method; {near}")
+            raise RecipeError(f"onefold merge takes no {flag} for {method}; {near}")
         if not isinstance(value, tuple):
             shared[name] = value
         elif len(value) == 1:
