@@ -130,7 +130,9 @@ def test_a_finished_file_that_was_damaged_is_written_anew(tmp_path: Path, damage
         assert (made.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
-def test_a_result_of_a_document_before_that_was_damaged_is_written_anew(tmp_path: Path) -> None:
+def test_a_result_of_a_document_before_that_was_changed_is_neither_taken_nor_replaced(
+    tmp_path: Path,
+) -> None:
     base, first, second = family(tmp_path, tiny.llama)
     path = written(tmp_path / "c.yml", linear([base, first], name="half"), linear(["half", second]))
     whole = onefold.merge_checkpoints(path, tmp_path / "whole")
@@ -139,8 +141,11 @@ def test_a_result_of_a_document_before_that_was_damaged_is_written_anew(tmp_path
     file = tmp_path / "out-half" / "model.safetensors"
     good = file.read_bytes()
     file.write_bytes(good[:-4] + bytes(4))
-    with pytest.warns(DamagedFile, match="model.safetensors was changed after"):
-        made = onefold.merge_checkpoints(path, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"model.safetensors was changed after .* give --force"):
+        onefold.merge_checkpoints(path, tmp_path / "out")
+    assert file.read_bytes() == good[:-4] + bytes(4)
+    assert not (tmp_path / "out").exists()
+    made = onefold.merge_checkpoints(path, tmp_path / "out", force=True)
     assert file.read_bytes() == good
     assert made.before[0].resumed == 0
     name = "model.safetensors"

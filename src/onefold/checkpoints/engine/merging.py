@@ -148,8 +148,6 @@ def _carry_out(prepared: Prepared, context: Context) -> MergedCheckpoint:
     plan, report, target, out = prepared.plan, prepared.report, prepared.target, prepared.out
     if prepared.finished:
         return replace(report, resumed=len(plan.shards))
-    if prepared.damaged:
-        settings = replace(settings, force=True)
     with Journal(target, prepared.made_of, settings.durable) as journal:
         damaged = damaged_files(plan, journal.folder, journal.done)
         report = with_damage(report, journal.folder, damaged, context)

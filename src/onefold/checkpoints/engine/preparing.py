@@ -45,7 +45,7 @@ from onefold.checkpoints.plan.estimate import estimate
 from onefold.checkpoints.plan.pipeline_tokens import check_pipeline_tokens
 from onefold.checkpoints.plan.planning import Plan, plan_merge
 from onefold.checkpoints.plan.tokens import planned_tokens
-from onefold.errors import warn
+from onefold.errors import OutputError, warn
 from onefold.weights.atomic import check_output, explain
 from onefold.weights.paths import check_apart
 
@@ -67,7 +67,6 @@ class Prepared:
         absent: the names of the models that are results and not there yet.
         made_of: what the result depends on, as one text; "" where models are absent.
         finished: an earlier run has left this very result.
-        damaged: the files of it that were changed since; with one of them it is written anew.
         seconds: how long the plan took.
     """
 
@@ -81,7 +80,6 @@ class Prepared:
     absent: tuple[str, ...]
     made_of: str
     finished: bool
-    damaged: tuple[str, ...]
     seconds: float
 
 
@@ -160,7 +158,7 @@ def prepare(document: Document, out: Path, context: Context, resumable: bool = F
         RecipeError: the document does not fit the models; the message names the line.
         MembersError: the models do not fit together.
         WeightsError: a file is damaged or quantised.
-        OutputError: the output exists.
+        OutputError: the output exists, or is a result of an earlier run that was changed since.
     """
     start = time.perf_counter()
     settings, single = context.settings, is_single(out)
@@ -213,12 +211,10 @@ def prepare(document: Document, out: Path, context: Context, resumable: bool = F
         context.warn(sentence, doubts.get(sentence, UnrelatedBase))
     made_of = "" if absent else fingerprint(plan, settings.seed or 0)
     finished = known and bool(made_of) and is_finished(target, made_of, plan)
-    damaged: list[str] = []
     if finished and not context.dry_run:  # all of it is read, which takes its time
-        damaged = damaged_files(plan, target, recorded_checksums(target))
+        _check_unchanged(plan, target)
     if known and not finished:
         check_output(out, folder=True)
-    report = with_damage(report, target, damaged, context)
     return Prepared(
         document=document,
         out=out,
@@ -229,10 +225,22 @@ def prepare(document: Document, out: Path, context: Context, resumable: bool = F
         report=report,
         absent=tuple(map(str, absent)),
         made_of=made_of,
-        finished=finished and not damaged,
-        damaged=tuple(damaged),
+        finished=finished,
         seconds=time.perf_counter() - start,
     )
+
+
+def _check_unchanged(plan: Plan, folder: Path) -> None:
+    """Refuse a result of an earlier run that somebody changed: it is neither taken nor replaced.
+
+    Raises:
+        OutputError: so it is.
+    """
+    for file in damaged_files(plan, folder, recorded_checksums(folder)):
+        raise OutputError(
+            f"{folder / file} was changed after a merge had written it; give --force (force=True)"
+            " to write it anew, or choose another name."
+        )
 
 
 def with_damage(
