@@ -20,6 +20,9 @@ _EXPORTS = {
     "measure_targets": "onefold.alignment",
     "repair": "onefold.fold",
     "polish": "onefold.fold",
+    "fold_to_budgets": "onefold.fold",
+    "prune": "onefold.fold",
+    "PruneResult": "onefold.fold",
     "Polish": "onefold.fold",
     "GreedySoup": "onefold.fold",
     "UniformSoup": "onefold.fold",
@@ -92,11 +95,14 @@ if TYPE_CHECKING:
     from onefold.fold import MergeResult as MergeResult
     from onefold.fold import PartialMerge as PartialMerge
     from onefold.fold import Polish as Polish
+    from onefold.fold import PruneResult as PruneResult
     from onefold.fold import SoftMerge as SoftMerge
     from onefold.fold import UniformSoup as UniformSoup
     from onefold.fold import fit_gates as fit_gates
+    from onefold.fold import fold_to_budgets as fold_to_budgets
     from onefold.fold import partial_merge as partial_merge
     from onefold.fold import polish as polish
+    from onefold.fold import prune as prune
     from onefold.fold import recalibrate as recalibrate
     from onefold.fold import repair as repair
     from onefold.fold.merge import merge as merge

@@ -32,7 +32,7 @@ from onefold.usage import WrongUsage, sentence
 ANYWHERE = ("--debug", "--details")  # of the program, and taken behind a command, too
 SEE = "see `onefold --help`."
 # The commands whose options make a document; the catalogue knows these.
-DOCUMENTS = ("inspect", "compare", "align", "merge", "soft", "subspace", "persist", "eval")
+DOCUMENTS = ("inspect", "compare", "align", "merge", "prune", "soft", "subspace", "persist", "eval")
 COMMANDS = ("demo", *DOCUMENTS, "report", "methods")
 
 

@@ -22,6 +22,16 @@ M = TypeVar("M", bound=nn.Module)
 CHOOSING = "choice by labels"
 
 
+@contextmanager
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """A context whose seconds are added to those of a phase."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
 @dataclass
 class MergeReport:
     """The report of a merge.
@@ -82,12 +92,8 @@ class MergeReport:
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """A context whose seconds are added to those of a phase."""
-        start = time.perf_counter()
-        try:
+        with timed(self.seconds, phase):
             yield
-        finally:
-            spent = time.perf_counter() - start
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
 
     def read(self, step: str, examples: int) -> None:
         """Enter that a step read so many examples; 0 is not entered."""

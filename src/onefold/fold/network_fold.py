@@ -103,6 +103,7 @@ class Folded:
             default, unless it was asked not to, and folds again.
         aligned: the state is made of the aligned members, so that the alignment belongs to it.
         chosen: whole sentences that stand first in the report: what was chosen, and why.
+        network: a network that has the shapes of the state; None: the reference has.
     """
 
     state: dict[str, Tensor]
@@ -113,6 +114,7 @@ class Folded:
     wants_alignment: bool = False
     aligned: bool = True
     chosen: tuple[str, ...] = ()
+    network: nn.Module | None = None
 
 
 class NetworkFold(ABC):

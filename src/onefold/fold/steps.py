@@ -251,10 +251,7 @@ class MergeJob(FoldJob):
 
     def plain(self, state: Mapping[str, Tensor]) -> nn.Module:
         """The network with that state, not repaired."""
-        network = copied(self.network)
-        fill(network, state)
-        clear_eval_caches(network)
-        return network
+        return _filled(self.network, state)
 
     def repaired(self, state: Mapping[str, Tensor], based: bool = True) -> nn.Module:
         """The network with that state, repaired as the merge will repair it."""
@@ -262,6 +259,18 @@ class MergeJob(FoldJob):
         if self.repairer is not None and self.report is not None:
             self.repairer(network, self.mode, copy.deepcopy(self.report), based)
         return network
+
+
+def made_of(folded: Folded, reference: nn.Module) -> nn.Module:
+    """The network that a fold made, of its own widths or of the reference's."""
+    return _filled(folded.network or reference, folded.state)
+
+
+def _filled(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    made = copied(network)
+    fill(made, state)
+    clear_eval_caches(made)
+    return made
 
 
 def goal_step(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
@@ -304,41 +313,58 @@ def fold_step(
 ) -> tuple[M, Folded]:
     """The members as one network, not repaired yet, and the result of the fold."""
     with report.timed("apply and fold"):
-        first = plan.models[plan.base]
-        mapped = MappedStates(plan.models, alignment)
-        states: Sequence[Mapping[str, Tensor]] = mapped if on_disk(plan.models) else list(mapped)
-        left = unaveraged(first, plan.models, states, plan.base)
-        report.kept = left.kept
-        report.warnings += left.warnings(owner_of(plan.weights, plan.base))
-        job = MergeJob(
-            models=plan.models,
-            states=states,
-            shares=plan.weights,
-            reference=plan.base,
-            alignment=alignment,
-            spec=structure.spec,
-            traced=structure.traced,
-            data=plan.whole,
-            validation=plan.validation,
-            seed=plan.seed,
-            kept=left.kept,
-            output=plan.output,
-            scoring=plan.scoring,
-            always=plan.asked_repair,
-            evidence=plan.evidence,
-            network=first,
-            repairer=repairer,
-            mode=plan.repair,
-            report=report,
-        )
+        job = job_of(plan, structure, alignment, repairer, report)
         folded = plan.fold.fold(job)
-        network: M = job.plain(folded.state)  # type: ignore[assignment]
+        network: M = made_of(folded, job.network)  # type: ignore[assignment]
+    enter(folded, network, report)
+    return network, folded
+
+
+def job_of(
+    plan: MergePlan[M],
+    structure: Structure,
+    alignment: Alignment | None,
+    repairer: Repairer[M],
+    report: MergeReport,
+) -> MergeJob:
+    """What the merge hands over to its fold; what is not averaged is entered into the report."""
+    first = plan.models[plan.base]
+    mapped = MappedStates(plan.models, alignment)
+    states: Sequence[Mapping[str, Tensor]] = mapped if on_disk(plan.models) else list(mapped)
+    left = unaveraged(first, plan.models, states, plan.base)
+    report.kept = left.kept
+    report.warnings += left.warnings(owner_of(plan.weights, plan.base))
+    return MergeJob(
+        models=plan.models,
+        states=states,
+        shares=plan.weights,
+        reference=plan.base,
+        alignment=alignment,
+        spec=structure.spec,
+        traced=structure.traced,
+        data=plan.whole,
+        validation=plan.validation,
+        seed=plan.seed,
+        kept=left.kept,
+        output=plan.output,
+        scoring=plan.scoring,
+        always=plan.asked_repair,
+        evidence=plan.evidence,
+        network=first,
+        repairer=repairer,
+        mode=plan.repair,
+        report=report,
+    )
+
+
+def enter(folded: Folded, network: nn.Module, report: MergeReport) -> None:
+    """Enter the result of a fold into the report."""
     report.folded = folded.details
     report.chosen = list(folded.chosen)
+    report.parameters = sum(p.numel() for p in network.parameters())
     report.read("fold", int(folded.details.get("examples", 0)))
     report.read(CHOOSING, int(folded.details.get("validation examples", 0)))
     report.warnings += folded.warnings
-    return network, folded
 
 
 def repair_step(

@@ -35,6 +35,7 @@ from onefold.fold.told_task import check_goal, told_task
 from onefold.inference import Output, OutputChoice, as_output
 from onefold.isolation import isolated
 from onefold.sources import on_disk
+from onefold.weights.resized import mark_of
 from onefold.tasks import AUTO, Classification, Task, TaskChoice, as_scoring
 
 M = TypeVar("M", bound=nn.Module)
@@ -56,7 +57,8 @@ def polish(
     """A copy of `model` distilled from the ensemble of `teachers`; all of them stay as they are.
 
     Args:
-        model: the network at the start.
+        model: the network at the start; one that `onefold.resize`, a fold to a budget or
+            `onefold.prune` made may have other widths than the teachers.
         teachers: the members of the ensemble. Of members on disk one is in memory at a time, if
             `data` is a list, and each is read once, with views once in every pass; else all are
             read again for every batch.
@@ -87,7 +89,7 @@ def polish(
         raise SettingError("Distillation was asked for 0 passes; it needs at least 1.")
     meant = as_output(output)
     for group in [[teacher] for teacher in teachers] if on_disk(teachers) else [list(teachers)]:
-        check_networks([model, *group])
+        check_networks([model, *group], shapes=not mark_of(model))
     data = check_reiterable(data, WHAT)
     asked = task_of(model, data, meant, task)
     check_polishable(model, data, meant, asked, chosen.views)

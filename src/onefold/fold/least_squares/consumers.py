@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from onefold.errors import DataError
 from onefold.fold.least_squares.elimination import Regression
@@ -16,6 +16,7 @@ from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
 from onefold.layers import Layer
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
+from onefold.symmetry.exporting import shape_of
 from onefold.symmetry.axes import Group, Prod, Term, live_groups
 from onefold.symmetry.maps import case_indices
 from onefold.symmetry.probing import spread
@@ -43,6 +44,8 @@ class Consumer:
         basis: directions (K C, channels x taps of a unit, components) that columns are projected
             on; None for all columns.
         whole: whether the columns are all that the layer reads, in order.
+        positions: of the layer's output in an example of the trace.
+        sensed: the number of rows that the metric was taken from.
         n: the number of rows.
         shift: what was taken from x and from y before the products.
         sums: "x", "y" (float64), "xx" and "xy" (the rows' dtype).
@@ -58,6 +61,8 @@ class Consumer:
     slopes: Tensor | None = None  # g (rows, K outputs)
     basis: Tensor | None = None  # (K C, channels x taps of a unit, components)
     whole: bool = False  # whether the columns are all that the layer reads, in order
+    positions: float = 1.0
+    sensed: int = 0
     n: int = 0
     shift: tuple[Tensor, Tensor] = (torch.zeros(()), torch.zeros(()))  # taken from x and y
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -94,14 +99,21 @@ class Consumer:
         self.sums["xy"].addmm_(x.T, y)
         self.n += len(x)
 
-    def regression(self, units: int) -> Regression:
-        """The centred regression in the metric, for K C `units`."""
+    def regression(self, units: int, per_example: bool = False) -> Regression:
+        """The centred regression in the metric.
+
+        Args:
+            units: K C, the number of units.
+            per_example: scale errors to those of one example at the outputs, over all positions,
+                so that layers of unlike sizes can be compared.
+        """
         assert self.metric is not None
+        scale = math.sqrt(self.positions / max(1, self.sensed)) if per_example else 1.0
         x, y = self.sums["x"] / self.n, self.sums["y"] / self.n
         cross = self.sums["xy"].double() / self.n - x[:, None] * y
         return Regression(
             self.sums["xx"].double() / self.n - x[:, None] * x,
-            cross @ (root(self.metric) if self.slopes is None else self.slopes.T),
+            cross @ (root(self.metric) if self.slopes is None else self.slopes.T) * scale,
             len(x) // units,
         )
 
@@ -148,9 +160,24 @@ def find_consumers(
             whole = torch.equal(columns, torch.arange(len(units)))
             per_unit = len(columns) // size
             consumers.append(
-                Consumer(len(consumers), layer, geometry, name, columns, per_unit, whole=whole)
+                Consumer(
+                    len(consumers),
+                    layer,
+                    geometry,
+                    name,
+                    columns,
+                    per_unit,
+                    whole=whole,
+                    positions=_positions(nodes[layer.output], layer, geometry),
+                )
             )
     return consumers
+
+
+def _positions(node: fx.Node, layer: Layer, geometry: Geometry) -> float:
+    """The number of positions of a layer's output in one example of the trace."""
+    shape = shape_of(node.meta["val"])
+    return math.prod(shape) / shape[layer.output_axis] / shape[geometry.example]
 
 
 def _single(group: Group, spec: SymmetrySpec) -> bool:

@@ -45,6 +45,29 @@ class Regression:
     block: int
 
 
+@dataclass(frozen=True)
+class Elimination:
+    """The units of a group in the order in which they were taken out.
+
+    Attributes:
+        out: unit numbers, int64, the least needed one first.
+        rises: (as many) by how much each one raised the error E, float64.
+        left: the numbers of the units that were left, ascending.
+    """
+
+    out: Tensor
+    rises: Tensor
+    left: Tensor
+
+    def kept(self, count: int) -> Tensor:
+        """The numbers (count,) of the units that stay if so many do, ascending.
+
+        `count` lies between the number of units that were left and that of all.
+        """
+        late = self.out[len(self.out) + len(self.left) - count :]
+        return torch.cat([self.left, late]).sort().values
+
+
 def eliminate(
     regressions: Sequence[Regression],
     units: int,
@@ -64,38 +87,64 @@ def eliminate(
     Returns:
         Unit numbers (count,), int64, ascending.
     """
+    if not regressions:
+        return torch.arange(units)[:count]
+    return eliminated(regressions, units, count, ridge, at_once).left
+
+
+def eliminated(
+    regressions: Sequence[Regression],
+    units: int,
+    count: int,
+    ridge: float,
+    at_once: float = AT_ONCE,
+) -> Elimination:
+    """As `eliminate`, with the units that were taken out and what each one cost.
+
+    Args:
+        regressions: of at least one layer that reads the units.
+        units, count, ridge, at_once: as there.
+    """
+    gone, rises = [torch.arange(0)], [torch.zeros(0, dtype=torch.float64)]
     alive = torch.arange(units)
     states = [_start(regression, ridge) for regression in regressions]
     blocks = [regression.block for regression in regressions]
-    while len(alive) > count and states:
+    while len(alive) > count:
         number = max(1, min(len(alive) - count, int(at_once * len(alive))))
         # Of units of equal cost the last goes first.
         order = len(alive) - 1 - _costs(states, blocks).flip(0).argsort(stable=True)
         likely = order[: 2 * number]
         parts = [_part(*state, likely, block) for state, block in zip(states, blocks, strict=True)]
-        out = likely[_least_needed(parts, blocks, number)]
+        least, rise = _least_needed(parts, blocks, number)
+        out = likely[least]
+        gone.append(alive[out.cpu()])
+        rises.append(rise)
         states = [_without(*state, out, block) for state, block in zip(states, blocks, strict=True)]
         stays = torch.ones(len(alive), dtype=torch.bool)
         stays[out.cpu()] = False
         alive = alive[stays]
-    return alive[:count]
+    return Elimination(torch.cat(gone), torch.cat(rises), alive)
 
 
-def _least_needed(states: list[_State], blocks: Sequence[int], number: int) -> Tensor:
-    """The `number` of these few units that go first if they go one by one.
+def _least_needed(
+    states: list[_State], blocks: Sequence[int], number: int
+) -> tuple[Tensor, Tensor]:
+    """The `number` of these few units that go first if they go one by one, and what each costs.
 
     Of two units that do the same only one costs nothing.
     """
     states = [(inverse.clone(), solution.clone()) for inverse, solution in states]
     gone: list[int] = []
+    rises: list[float] = []
     while len(gone) < number:
         costs = _costs(states, blocks)
         costs[gone] = torch.inf
         least = costs.argmin().cpu()[None]
         gone.append(int(least))
+        rises.append(float(costs[gone[-1]]))
         for (inverse, solution), block in zip(states, blocks, strict=True):
             _take_out(inverse, solution, least, block)
-    return torch.tensor(gone)
+    return torch.tensor(gone), torch.tensor(rises, dtype=torch.float64)
 
 
 def _take_out(inverse: Tensor, solution: Tensor, unit: Tensor, block: int) -> None:

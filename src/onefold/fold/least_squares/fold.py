@@ -32,38 +32,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from onefold.alignment import Alignment
 from onefold.arguments import check_fields
-from onefold.ensemble.class_shares import EVEN, pooled
 from onefold.ensemble.mean_choice import choose_mean
 from onefold.ensemble.names import EnsembleName, check_ensemble
-from onefold.ensemble.pool import ClassPool, mean_pool
+from onefold.ensemble.pool import ClassPool
 from onefold.errors import DataError, SettingError, nearest
 from onefold.fold.average import folds
-from onefold.fold.least_squares.logistic import refit
-from onefold.fold.least_squares.means import match_means
-from onefold.fold.least_squares.output_layers import any_output
-from onefold.fold.least_squares.outputs import SiteOutputs
-from onefold.fold.least_squares.plan import Plan, channels_last, check_job, make_plan
-from onefold.fold.least_squares.recurrent import Cell, CellTarget
-from onefold.fold.least_squares.recurrent_targets import Steps, recurrent_targets
-from onefold.fold.least_squares.rows import Sample
-from onefold.fold.least_squares.selection import UnitSelection, alignment_of, side_by_side
-from onefold.fold.least_squares.solve import SolvedLayer, solve_sites
-from onefold.fold.least_squares.targets import TARGETS, site_targets
-from onefold.fold.least_squares.units import choose_units
-from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, plain
-from onefold.inference import Output
+from onefold.fold.least_squares.plan import check_job
+from onefold.fold.least_squares.solver import Solver
+from onefold.fold.least_squares.targets import TARGETS
+from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.widths.budget import Budget, budget_of
 
 HEADS = ("squares", "logistic")
-IN_MEMORY = 3  # the rows of so many members fit in memory at once, as the targets of others do
 
 
 @folds.register("least_squares")
@@ -89,6 +75,11 @@ class LeastSquares(NetworkFold):
             "logistic", by the cross-entropy to the ensemble's probabilities (`logistic.py`), which
             follows a pool of classes better where a member never saw one; `ensemble` None is then
             "probabilities".
+        width: the share of each group's units that the result has, with the target "pruning": 0.5
+            is half as wide as a member, 2 twice; None: as wide as a member.
+        budget: what the result may cost, as a factor of one member's multiply-adds ("1.5x"), of its
+            parameters ("1.5x parameters") or bytes, or as a number of these; units are taken out
+            where that costs least until it is met. None: see `width`.
 
     Raises:
         SettingError: a setting is out of range or has no such name.
@@ -100,6 +91,8 @@ class LeastSquares(NetworkFold):
     threshold: float = 0.5
     ensemble: EnsembleName | ClassPool | None = None
     head: str = "squares"
+    width: float | None = None
+    budget: str | None = None
 
     repairs: ClassVar[bool] = False
 
@@ -138,6 +131,29 @@ class LeastSquares(NetworkFold):
                 f"The ridge of least squares is {self.ridge}; it must be greater than 0, or left"
                 " out to be chosen."
             )
+        self._check_width()
+
+    def _check_width(self) -> None:
+        """Refuse a width or budget that is none, both at once, and targets that know none."""
+        if self.width is None and self.budget is None:
+            return
+        if self.width is not None and self.budget is not None:
+            raise SettingError(
+                f"Least squares was given a width ({self.width:g}) and a budget ({self.budget});"
+                " give one of them."
+            )
+        if self.target != "pruning":
+            raise SettingError(
+                f"The target '{self.target}' of least squares has the members' width; leave width"
+                " and budget out, or take the target 'pruning'."
+            )
+        if self.width is not None and not (math.isfinite(self.width) and self.width > 0):
+            raise SettingError(
+                f"The width is {self.width}; it is the share of each group's units and must be"
+                " greater than 0, such as 0.5 or 1.5."
+            )
+        if self.budget is not None:
+            budget_of(self.budget)
 
     def fold(self, job: FoldJob) -> Folded:
         """The folded state.
@@ -155,7 +171,7 @@ class LeastSquares(NetworkFold):
             done = dataclasses.replace(self, ensemble=chosen.name).fold(job)
             return dataclasses.replace(done, warnings=[*done.warnings, *chosen.notes])
         try:
-            return self._solved(job)
+            return Solver(self, job).fold(self.width, self._budget)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise DataError(
                 "Least squares cannot be solved, as features of the members are too large, or too"
@@ -163,222 +179,6 @@ class LeastSquares(NetworkFold):
                 " weights out of all proportion, or use fold='average'."
             ) from error
 
-    def _solved(self, job: FoldJob) -> Folded:
-        """The folded state, of a job that has been checked."""
-        plan = make_plan(job, self._pool(job), self.rows)
-        outputs = SiteOutputs(plan.traced, plan.members, plan.sites, plan.calibration)
-        selections = self._select(plan, outputs, job.output)
-        self._note(plan, selections)
-        with torch.no_grad():
-            basis = _basis(plan, job, selections)
-            targets = self._targets(plan, outputs, basis)
-            plan.members.clear()
-            state = {name: value.clone() for name, value in channels_last(basis.average).items()}
-            solved = solve_sites(
-                plan.traced,
-                state,
-                basis.priors,
-                plan.sites,
-                plan.calibration,
-                targets.sites,
-                outputs.samples,
-                self.ridge,
-                list(zip(plan.recurrent, targets.cells, targets.steps, strict=True)),
-            )
-            if plan.by_class:
-                _match_class_means(plan, state, targets.sites, outputs.samples)
-            heads = self._refit(plan, state, targets.sites, outputs.samples)
-        return Folded(
-            {name: tensor.contiguous() for name, tensor in state.items()},
-            repair=False,
-            details=self._details(plan, solved, selections) | {"heads": heads},
-            warnings=plan.notes,
-            based=not selections,
-            wants_alignment=self.target == "pruning" and not selections and job.alignment is None,
-        )
-
-    def _pool(self, job: FoldJob) -> ClassPool | None:
-        """The pool that outputs aim at, led by the members' shares; None for the mean of logits."""
-        assert job.data is not None
-        assert self.ensemble is not None
-        ensemble = pooled(self.ensemble, job.models, job.data, job.output)
-        if isinstance(ensemble, ClassPool):
-            return ensemble.led_by(job.shares)
-        return mean_pool(job.shares) if ensemble == "probabilities" else None
-
-    def _select(self, plan: Plan, outputs: SiteOutputs, output: Output) -> dict[str, UnitSelection]:
-        """The units that pruning keeps, by group; none for the other targets."""
-        if self.target != "pruning":
-            return {}
-        node = plan.output_node
-        return choose_units(
-            plan.traced,
-            plan.spec,
-            plan.members,
-            plan.calibration,
-            plan.shares,
-            plan.reference,
-            plan.solvable,
-            plan.pool,
-            outputs if len(plan.members) <= IN_MEMORY else None,
-            any_output(output) if node is None else node.read,
-        )
-
-    def _note(self, plan: Plan, selections: Mapping[str, UnitSelection]) -> None:
-        """Add to the plan's notes where the fold departs from what was asked for."""
-        pool, notes = plan.pool, plan.notes
-        if self.target == "pruning" and not selections:
-            notes.append(
-                "no unit of the network can be taken from one member alone, so that means of"
-                " units were aimed at instead of pruning"
-            )
-        if self.ensemble == "classes":
-            notes += [EVEN, *(pool.doubts if pool is not None else [])]
-        if pool is not None and not any(plan.is_pooled(site) for site in plan.sites):
-            notes.append(
-                "no layer that is solved puts out the logits, so that its output aims at the mean"
-                " of the members' and not of probabilities"
-            )
-
-    def _refit(
-        self,
-        plan: Plan,
-        state: dict[str, Tensor],
-        targets: Sequence[Tensor],
-        samples: Sequence[Sequence[Sample]],
-    ) -> list[dict[str, object]]:
-        """Fit the output layer by the cross-entropy, if that was asked for; plain data of it."""
-        if self.head != "logistic":
-            return []
-        found = [
-            refit(plan.traced, state, site, plan.calibration, samples[number], targets[number])
-            for number, site in enumerate(plan.sites)
-            if plan.is_pooled(site)
-        ]
-        heads = [one.to_dict() for one in found if one is not None]
-        if not heads:
-            plan.notes.append(
-                "the output layer was solved by least squares and not by logistic regression, which"
-                " needs one linear or convolutional layer with a bias that puts out the logits, and"
-                " held-out examples"
-            )
-        return heads
-
-    def _targets(self, plan: Plan, outputs: SiteOutputs, basis: _Basis) -> _Targets:
-        """The targets of all layers and of all recurrent cells."""
-        sites = site_targets(
-            outputs,
-            plan.spec,
-            basis.aligned,
-            basis.alignment,
-            plan.shares,
-            plan.reference,
-            self.target,
-            self.threshold,
-            basis.selections,
-            plan.pool,
-            plan.output_node,
-        )
-        if not plan.recurrent:
-            return _Targets(sites, [], [])
-        cells, steps = recurrent_targets(
-            plan.traced,
-            plan.spec,
-            plan.members,
-            basis.alignment,
-            plan.recurrent,
-            plan.calibration,
-            plan.shares,
-            plan.reference,
-            self.target,
-            basis.selections,
-        )
-        return _Targets(sites, cells, steps)
-
-    def _details(
-        self, plan: Plan, solved: Sequence[SolvedLayer], selections: Mapping[str, UnitSelection]
-    ) -> dict[str, Any]:
-        """Plain data for the report."""
-        members = len(plan.shares)
-        counts = {
-            name: torch.bincount(selection.member, minlength=members).tolist()
-            for name, selection in selections.items()
-        }
-        other = "is no linear, convolutional or recurrent layer's"
-        written = plan.solved
-        averaged = {
-            name: plan.unsolved.get(name, other)
-            for name in plan.traced.parameters
-            if name not in written
-        }
-        pool = plan.pool
-        classes = {"classes": pool.to_dict()} if pool is not None and plan.by_class else {}
-        return {
-            **classes,
-            "target": self.target,
-            "ensemble": plain(self.ensemble),
-            "examples": plan.calibration.examples,
-            "layers": [layer.to_dict() for layer in solved],
-            "units": counts,
-            "averaged": averaged,
-        }
-
-
-@dataclass(frozen=True)
-class _Basis:
-    """The basis that targets are in, and the states that solutions may be drawn to.
-
-    Attributes:
-        alignment: the maps of all members; None for members that were left as they are.
-        aligned: the members' states in this basis.
-        average: the state that the folded network starts from.
-        priors: name -> state dict that a solution may be drawn to.
-        selections: group -> the units that pruning keeps.
-    """
-
-    alignment: Alignment | None
-    aligned: Sequence[Mapping[str, Tensor]]
-    average: dict[str, Tensor]
-    priors: dict[str, Mapping[str, Tensor]]
-    selections: Mapping[str, UnitSelection]
-
-
-@dataclass(frozen=True)
-class _Targets:
-    """The targets of a fold.
-
-    Attributes:
-        sites: of every site, (rows, channels).
-        cells: of every recurrent operator, by cell.
-        steps: the sampled steps of every recurrent operator.
-    """
-
-    sites: list[Tensor]
-    cells: list[dict[Cell, CellTarget]]
-    steps: list[Steps]
-
-
-def _basis(plan: Plan, job: FoldJob, selections: Mapping[str, UnitSelection]) -> _Basis:
-    """The job's basis, or that of the selected units if there are any."""
-    if not selections:
-        priors = {"reference": job.states[plan.reference], "average": plan.average}
-        return _Basis(job.alignment, job.states, plan.average, priors, selections)
-    count = len(plan.members)
-    alignment = alignment_of(selections, job.alignment, plan.spec, count, plan.reference)
-    aligned = [alignment.apply_to_state(state, k) for k, state in enumerate(plan.members)]
-    joined = side_by_side(aligned, plan.spec, selections, plan.shares, plan.average)
-    return _Basis(alignment, aligned, joined, {"members side by side": joined}, selections)
-
-
-def _match_class_means(
-    plan: Plan,
-    state: dict[str, Tensor],
-    targets: Sequence[Tensor],
-    samples: Sequence[Sequence[Sample]],
-) -> None:
-    """Shift the logits in `state` so that their mean probabilities are the pool's."""
-    for number, site in enumerate(plan.sites):
-        if plan.is_pooled(site):
-            match_means(
-                plan.traced, state, site, plan.calibration, samples[number], targets[number]
-            )
+    @property
+    def _budget(self) -> Budget | None:
+        return None if self.budget is None else budget_of(self.budget)

@@ -1,7 +1,7 @@
 """Units selected from several members: as maps of each member, and as one state dict.
 
-If place i of a group holds unit u_i of member k_i, member k's map is a permutation that brings its
-own units to their places. All else is cut away: a tensor's element stays if all of its places
+If place i of a group holds unit u_i of member k_i, member k's map brings its own units to their
+places: a permutation if there are as many places as units. All else is cut away: a tensor's element stays if all of its places
 belong to the member. The sum over the members is then the members side by side without the other
 units.
 
@@ -22,19 +22,24 @@ from onefold.alignment import Alignment
 from onefold.symmetry import GroupMap, SymmetrySpec
 from onefold.symmetry.axes import Term, live_groups
 from onefold.symmetry.probing import spread
+from onefold.widths.units import DEAD
 
 
 @dataclass(frozen=True)
 class UnitSelection:
-    """The units that fill a group's C places. No unit is used twice.
+    """The units that fill a group's places, as many as it has or another number N of them.
+
+    No unit is used twice.
 
     Attributes:
-        member: the member of every place (C,), int64.
-        unit: its unit in that place (C,), int64.
+        member: the member of every place (N,), int64.
+        unit: its unit in that place (N,), int64.
+        size: C, the number of units of each member; None: N.
     """
 
     member: Tensor
     unit: Tensor
+    size: int | None = None
 
     @staticmethod
     def placed(units: Tensor, size: int, reference: int) -> UnitSelection:
@@ -49,12 +54,31 @@ class UnitSelection:
         place[place < 0] = torch.nonzero(~own).flatten()
         return UnitSelection(member[place], unit[place])
 
-    def map_of(self, member: int) -> GroupMap:
-        """A permutation that brings the member's selected units to their places.
+    @staticmethod
+    def ordered(units: Tensor, size: int, reference: int) -> UnitSelection:
+        """The selection for any number of units numbered member * size + unit.
 
-        Its other units fill the other places in order.
+        The reference's come first, then the other members', each in their order.
+        """
+        units = units.sort().values
+        member, unit = units // size, units % size
+        order = (member != reference).long().argsort(stable=True)
+        return UnitSelection(member[order], unit[order], size)
+
+    @property
+    def resizes(self) -> bool:
+        """Whether there are other numbers of places than of a member's units."""
+        return self.size is not None and self.size != len(self.unit)
+
+    def map_of(self, member: int) -> GroupMap:
+        """A map that brings the member's selected units to their places.
+
+        It is a permutation if there are as many places as units, and its other units fill the other
+        places in order. Else these hold dead units.
         """
         own = self.member == member
+        if self.resizes:
+            return GroupMap("selection", torch.where(own, self.unit, DEAD))
         taken = torch.zeros(len(own), dtype=torch.bool)
         taken[self.unit[own]] = True
         forward = self.unit.clone()
@@ -62,7 +86,7 @@ class UnitSelection:
         return GroupMap("permutation", forward)
 
     def owned(self, member: int) -> Tensor:
-        """(C,) float64: 1 if the place belongs to the member."""
+        """(N,) float64: 1 if the place belongs to the member."""
         return (self.member == member).double()
 
 
@@ -126,7 +150,7 @@ def side_by_side(
         ):
             result[name] = tensor.clone()
             continue
-        total = torch.zeros_like(tensor, dtype=torch.float64)
+        total = torch.zeros_like(states[0][name], dtype=torch.float64)
         for k, state in enumerate(states):
             own = state[name].to(torch.float64)
             full = True

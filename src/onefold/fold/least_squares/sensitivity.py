@@ -81,6 +81,7 @@ def measure_sensitivity(
 
 def _add(consumer: Consumer, g: Tensor) -> None:
     """Add gradients (rows, K outputs) to the metric, and keep them while they are few."""
+    consumer.sensed += len(g)
     if consumer.metric is None:
         consumer.metric, consumer.slopes = g.T @ g, g
     else:

@@ -96,6 +96,7 @@ def site_targets(
     candidates = [
         _MostImportant(_importance(spec, aligned[reference], site, rows), rows)
         for site, rows in zip(sites, ref_rows, strict=True)
+        if kind == "selection"
     ]
     for k in range(len(aligned)):
         if k == reference or (shares[k] == 0 and not selections):

@@ -29,13 +29,18 @@ COLUMNS^2 or (K C)^2, whichever is more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from torch import Tensor
 
 from onefold.ensemble.pool import ClassPool
 from onefold.fold.least_squares.consumers import find_consumers, gather_products
-from onefold.fold.least_squares.elimination import eliminate
+from onefold.fold.least_squares.elimination import (
+    Elimination,
+    Regression,
+    eliminate,
+    eliminated,
+)
 from onefold.fold.least_squares.output_layers import Read, any_output
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.selection import UnitSelection
@@ -79,21 +84,70 @@ def choose_units(
     Raises:
         DataError: a member gives values that are not finite.
     """
+    found = _regressions(traced, spec, states, calibration, shares, solvable, pool, outputs, read)
+    selections = {}
+    for name, regressions in found:
+        size = spec.group(name).size
+        units = eliminate(regressions, len(states) * size, size, RIDGE)
+        selections[name] = UnitSelection.placed(units, size, reference)
+    return selections
+
+
+def rank_units(
+    traced: TracedNetwork,
+    spec: SymmetrySpec,
+    states: Sequence[Mapping[str, Tensor]],
+    calibration: Calibration,
+    shares: Sequence[float],
+    solvable: Collection[str],
+    pool: ClassPool | None = None,
+    outputs: SiteOutputs | None = None,
+    read: Read | None = None,
+) -> dict[str, Elimination]:
+    """All units of all members in the order in which they can be spared, by group.
+
+    Errors are those of one example at the outputs, over all positions, so that groups can be
+    compared. One unit of each group is left.
+
+    Args:
+        traced, spec, states, calibration, shares, solvable, pool, outputs, read: as for
+            `choose_units`.
+
+    Raises:
+        DataError: a member gives values that are not finite.
+    """
+    found = _regressions(
+        traced, spec, states, calibration, shares, solvable, pool, outputs, read, per_example=True
+    )
+    return {
+        name: eliminated(regressions, len(states) * spec.group(name).size, 1, RIDGE)
+        for name, regressions in found
+    }
+
+
+def _regressions(
+    traced: TracedNetwork,
+    spec: SymmetrySpec,
+    states: Sequence[Mapping[str, Tensor]],
+    calibration: Calibration,
+    shares: Sequence[float],
+    solvable: Collection[str],
+    pool: ClassPool | None,
+    outputs: SiteOutputs | None,
+    read: Read | None,
+    per_example: bool = False,
+) -> Iterator[tuple[str, list[Regression]]]:
+    """Each group that some layer reads, with the regressions of these layers."""
     consumers = find_consumers(traced, spec, solvable)
     if not consumers:
-        return {}
+        return
     measure_sensitivity(
         traced, spec, states, consumers, calibration, shares, pool, read or any_output(ANY)
     )
     gather_products(traced, states, consumers, calibration, outputs)
-    selections = {}
     for name in track(list(dict.fromkeys(consumer.group for consumer in consumers)), "units"):
-        size = spec.group(name).size
-        count = len(states) * size
         of_group = [consumer for consumer in consumers if consumer.group == name]
-        regressions = [consumer.regression(count) for consumer in of_group]
-        units = eliminate(regressions, count, size, RIDGE)
+        units = len(states) * spec.group(name).size
+        yield name, [consumer.regression(units, per_example) for consumer in of_group]
         for consumer in of_group:
             consumer.sums.clear()
-        selections[name] = UnitSelection.placed(units, size, reference)
-    return selections

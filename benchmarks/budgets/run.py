@@ -1,0 +1,130 @@
+"""Folds of one group of members to several budgets, beside the best member and the ensemble.
+
+    python -m benchmarks.budgets.run --group halves --out benchmarks/results/budgets/halves.json
+
+Everything is fitted on 4,000 unlabelled training images that no member has seen. The best member is
+the one that is best on 5,000 labelled held-out images. The test images give the figures alone.
+Polish distils the ensemble of logits into each network on the 4,000 images. The best member is
+polished likewise. Differences are paired, image by image, with the interval of 1.96 standard
+errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import onefold
+from benchmarks.common.groups import Group, onefold_groups
+from onefold.batches import Batch
+from onefold.fold import fold_to_budgets
+from onefold.measure.paired import difference
+from onefold.tasks.scores import Scores
+from onefold.widths.costs import multiply_adds
+
+BUDGETS = ("1x", "1.25x", "1.5x", "2x", "3x", "4x")
+IMAGES = 4000
+POLISH = onefold.Polish(passes=3, views="mixed")
+LEVEL = 1.96
+
+
+def measure(group: Group, budgets: Sequence[str], polish: onefold.Polish | None) -> dict[str, Any]:
+    """The curve of one group as plain data."""
+    models, data, test = group.models(), group.unlabelled(IMAGES), group.test().batches()
+    held = [onefold.evaluate(model, group.choices().batches()).accuracy for model in models]
+    best = models[held.index(max(held))]
+    own = onefold.evaluate(best, test)
+    ensemble = onefold.evaluate(models, test, ensemble="logits")
+    result: dict[str, Any] = {
+        "group": group.name,
+        "network": group.network,
+        "members": [round(100 * a, 2) for a in group_accuracies(models, test)],
+        "best member": row(own, own, ensemble, 1.0),
+        "ensemble": row(ensemble, own, ensemble, float(len(models))),
+        "points": [],
+    }
+    if polish is not None:
+        start = time.process_time()
+        done = onefold.polish(best, models, data, polish).model
+        taken = time.process_time() - start
+        polished = onefold.evaluate(done, test)
+        result["best member, polished"] = row(polished, own, ensemble, 1.0) | {
+            "seconds": round(taken, 1)
+        }
+    start = time.process_time()
+    method = onefold.LeastSquares(ensemble="logits")
+    folds = fold_to_budgets(models, data, budgets, method=method)
+    result["seconds of all folds"] = round(time.process_time() - start, 1)
+    one = multiply_adds(best, Batch((data[0],)))
+    for budget, fold in zip(budgets, folds, strict=True):
+        cost = multiply_adds(fold.model, Batch((data[0],))) / one
+        point = {
+            "budget": budget,
+            "parameters": round(fold.report.folded["factors"]["parameters"], 3),
+            **row(onefold.evaluate(fold.model, test), own, ensemble, cost),
+        }
+        if polish is not None:
+            done = onefold.polish(fold.model, models, data, polish).model
+            scores = onefold.evaluate(done, test)
+            point["polished"] = row(scores, own, ensemble, cost)
+            gain = difference(scores, polished)
+            point["polished"]["over the best member polished"] = interval(gain)
+        result["points"].append(point)
+        print(json.dumps(point), flush=True)
+    return result
+
+
+def group_accuracies(models: Sequence[nn.Module], test: Any) -> list[float]:
+    """The accuracy of each member."""
+    return [onefold.evaluate(model, test).accuracy for model in models]
+
+
+def row(scores: Scores, best: Scores, ensemble: Scores, cost: float) -> dict[str, Any]:
+    """A network's figures in percent and points."""
+    gain = difference(scores, best)
+    whole = ensemble.accuracy - best.accuracy
+    return {
+        "accuracy": round(100 * scores.accuracy, 2),
+        "loss": round(scores.nll, 4),
+        "multiply-adds": round(cost, 3),
+        "over the best member": interval(gain),
+        "share of the ensemble's gain": round(gain.gain / whole, 3) if whole else None,
+    }
+
+
+def interval(gain: Any) -> list[float]:
+    """A difference in points, and the ends of its interval."""
+    points, half = 100 * gain.gain, 100 * LEVEL * gain.error
+    return [round(points, 2), round(points - half, 2), round(points + half, 2)]
+
+
+def main() -> None:
+    """Measure one group, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--group", default="halves", choices=sorted(onefold_groups()))
+    parser.add_argument("--members", type=int, help="the first so many members alone")
+    parser.add_argument("--budgets", nargs="+", default=list(BUDGETS))
+    parser.add_argument("--no-polish", action="store_true")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    group = onefold_groups()[given.group]
+    if given.members:
+        group = Group(group.name, group.network, group.members[: given.members], group.known)
+    torch.set_num_threads(1)
+    result = measure(group, given.budgets, None if given.no_polish else POLISH)
+    text = json.dumps(result, indent=1) + "\n"
+    print(text)
+    if given.out is not None:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,386 @@
+"""A least-squares fold in steps: rank the units, choose widths, build the network, solve it.
+
+What does not depend on the widths (the trace, the members' outputs, the ranking of units) is found
+once, so that several folds of the same members, each of another width, cost little more than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from onefold.alignment import Alignment
+from onefold.ensemble.class_shares import EVEN, pooled
+from onefold.ensemble.pool import ClassPool, mean_pool
+from onefold.fold.least_squares.elimination import Elimination
+from onefold.fold.least_squares.logistic import refit
+from onefold.fold.least_squares.means import match_means
+from onefold.fold.least_squares.output_layers import Read, any_output
+from onefold.fold.least_squares.outputs import SiteOutputs
+from onefold.fold.least_squares.plan import Plan, channels_last, make_plan
+from onefold.fold.least_squares.recurrent import Cell, CellTarget
+from onefold.fold.least_squares.recurrent_targets import Steps, recurrent_targets
+from onefold.fold.least_squares.resized import Frame, own_frame, resizable, resized_frame
+from onefold.fold.least_squares.selection import UnitSelection, alignment_of, side_by_side
+from onefold.fold.least_squares.solve import SolvedLayer, solve_sites
+from onefold.fold.least_squares.targets import site_targets
+from onefold.fold.least_squares.units import choose_units, rank_units
+from onefold.fold.network_fold import Folded, FoldJob, plain
+from onefold.widths.allocation import allocate, uniform
+from onefold.widths.budget import Budget
+from onefold.widths.costs import UNITS, Costs, costs_of
+
+if TYPE_CHECKING:
+    from onefold.fold.least_squares.fold import LeastSquares
+
+IN_MEMORY = 3  # the rows of so many members fit in memory at once, as the targets of others do
+
+
+class Solver:
+    """Folds of one job by one method, of any widths.
+
+    Args:
+        settings: the method.
+        job: what the merge hands over.
+        once: only one fold is asked for, so that memory is given back as soon as possible.
+
+    Raises:
+        SettingError, TraceError, DataError: as `make_plan`.
+    """
+
+    def __init__(self, settings: LeastSquares, job: FoldJob, once: bool = True) -> None:
+        self.settings, self.job, self.once = settings, job, once
+        self.plan: Plan = make_plan(job, self._pool(), settings.rows)
+        plan = self.plan
+        self.outputs = SiteOutputs(plan.traced, plan.members, plan.sites, plan.calibration)
+        self._noted = len(plan.notes)
+
+    def fold(self, width: float | None = None, budget: Budget | None = None) -> Folded:
+        """The folded network.
+
+        Args:
+            width: the share of each group's units that it has; None: as many as one member.
+            budget: what it may cost, spread over the groups; None: see `width`.
+
+        Raises:
+            SettingError: the budget is below the least possible cost, or no unit can be taken out.
+            DataError: the data does not serve, or a network gives values that are not finite.
+        """
+        plan, job = self.plan, self.job
+        del plan.notes[self._noted :]
+        selections = self._select(width, budget)
+        self._note(selections)
+        with torch.no_grad():
+            basis = self._basis(selections)
+            frame = self._frame(selections, basis.average)
+            targets = self._targets(basis)
+            if self.once:
+                plan.members.clear()
+            state = {name: value.clone() for name, value in channels_last(basis.average).items()}
+            solved = solve_sites(
+                frame.traced,
+                state,
+                basis.priors,
+                frame.sites,
+                plan.calibration,
+                targets.sites,
+                self.outputs.samples,
+                self.settings.ridge,
+                list(zip(frame.recurrent, targets.cells, targets.steps, strict=True)),
+            )
+            if plan.by_class:
+                self._match_class_means(frame, state, targets.sites)
+            heads = self._refit(frame, state, targets.sites)
+        return Folded(
+            {name: tensor.contiguous() for name, tensor in state.items()},
+            repair=False,
+            details=self._details(solved, selections, frame) | {"heads": heads},
+            warnings=list(plan.notes),
+            based=not selections,
+            wants_alignment=self._pruning and not selections and job.alignment is None,
+            network=frame.network,
+        )
+
+    def check(self, budgets: Sequence[Budget]) -> None:
+        """Refuse budgets before anything is solved.
+
+        Raises:
+            SettingError: one of them is below the least possible cost.
+        """
+        for budget in budgets:
+            self.widths(None, budget)
+
+    @property
+    def _pruning(self) -> bool:
+        return self.settings.target == "pruning"
+
+    @property
+    def _recorded(self) -> SiteOutputs | None:
+        """What takes up the members' outputs as they run for another purpose."""
+        return self.outputs if len(self.plan.members) <= IN_MEMORY else None
+
+    @property
+    def _read(self) -> Read:
+        node = self.plan.output_node
+        return any_output(self.job.output) if node is None else node.read
+
+    def _pool(self) -> ClassPool | None:
+        """The pool that outputs aim at, led by the members' shares; None for the mean of logits."""
+        job, wanted = self.job, self.settings.ensemble
+        assert job.data is not None
+        assert wanted is not None
+        ensemble = pooled(wanted, job.models, job.data, job.output)
+        if isinstance(ensemble, ClassPool):
+            return ensemble.led_by(job.shares)
+        return mean_pool(job.shares) if ensemble == "probabilities" else None
+
+    @cached_property
+    def ranks(self) -> dict[str, Elimination]:
+        """All units of all members in the order in which they can be spared, by group."""
+        plan = self.plan
+        return rank_units(
+            plan.traced,
+            plan.spec,
+            plan.members,
+            plan.calibration,
+            plan.shares,
+            plan.solvable,
+            plan.pool,
+            self._recorded,
+            self._read,
+        )
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What the network costs at any widths."""
+        plan = self.plan
+        return costs_of(plan.traced, plan.spec, plan.calibration.batches[0])
+
+    @cached_property
+    def fixed(self) -> dict[str, str]:
+        """Group of `ranks` -> why its width cannot change."""
+        plan = self.plan
+        return resizable(
+            self.job.models[plan.reference], plan.spec, list(self.ranks), plan.calibration
+        )
+
+    def widths(self, width: float | None, budget: Budget | None) -> dict[str, int]:
+        """Group -> number of units, of the groups whose units can be chosen."""
+        spec, members = self.plan.spec, len(self.plan.members)
+        sizes = {name: spec.group(name).size for name in self.ranks}
+        free = {name: size for name, size in sizes.items() if name not in self.fixed}
+        most = {name: members * size for name, size in free.items()}
+        if budget is None:
+            return {**sizes, **uniform(free, most, 1.0 if width is None else width)}
+        rises = {name: self.ranks[name].rises for name in free}
+        return {**sizes, **allocate(rises, most, self.costs, budget)}
+
+    def _select(self, width: float | None, budget: Budget | None) -> dict[str, UnitSelection]:
+        """The units that are kept, by group; none for the other targets."""
+        plan = self.plan
+        if not self._pruning:
+            return {}
+        if self.once and width is None and budget is None:
+            return choose_units(
+                plan.traced,
+                plan.spec,
+                plan.members,
+                plan.calibration,
+                plan.shares,
+                plan.reference,
+                plan.solvable,
+                plan.pool,
+                self._recorded,
+                self._read,
+            )
+        widths = self.widths(width, budget)
+        plan.notes.extend(dict.fromkeys(self.fixed.values()))
+        selections = {}
+        for name, count in widths.items():
+            units, size = self.ranks[name].kept(count), plan.spec.group(name).size
+            make = UnitSelection.placed if count == size else UnitSelection.ordered
+            selections[name] = make(units, size, plan.reference)
+        return selections
+
+    def _frame(
+        self, selections: Mapping[str, UnitSelection], average: Mapping[str, Tensor]
+    ) -> Frame:
+        """The network that is solved, of the members' widths or of those selected."""
+        widths = {name: len(own.unit) for name, own in selections.items() if own.resizes}
+        if not widths:
+            return own_frame(self.plan)
+        network: nn.Module = self.job.models[self.plan.reference]
+        return resized_frame(self.plan, network, widths, average)
+
+    def _note(self, selections: Mapping[str, UnitSelection]) -> None:
+        """Add to the plan's notes where the fold departs from what was asked for."""
+        plan = self.plan
+        pool, notes = plan.pool, plan.notes
+        if self._pruning and not selections:
+            notes.append(
+                "no unit of the network can be taken from one member alone, so that means of"
+                " units were aimed at instead of pruning"
+            )
+        if self.settings.ensemble == "classes":
+            notes += [EVEN, *(pool.doubts if pool is not None else [])]
+        if pool is not None and not any(plan.is_pooled(site) for site in plan.sites):
+            notes.append(
+                "no layer that is solved puts out the logits, so that its output aims at the mean"
+                " of the members' and not of probabilities"
+            )
+
+    def _basis(self, selections: Mapping[str, UnitSelection]) -> _Basis:
+        """The job's basis, or that of the selected units if there are any."""
+        plan, job = self.plan, self.job
+        if not selections:
+            priors = {"reference": job.states[plan.reference], "average": plan.average}
+            return _Basis(job.alignment, job.states, plan.average, priors, selections)
+        count = len(plan.members)
+        alignment = alignment_of(selections, job.alignment, plan.spec, count, plan.reference)
+        aligned = [alignment.apply_to_state(state, k) for k, state in enumerate(plan.members)]
+        joined = side_by_side(aligned, plan.spec, selections, plan.shares, plan.average)
+        return _Basis(alignment, aligned, joined, {"members side by side": joined}, selections)
+
+    def _targets(self, basis: _Basis) -> _Targets:
+        """The targets of all layers and of all recurrent cells."""
+        plan, settings = self.plan, self.settings
+        sites = site_targets(
+            self.outputs,
+            plan.spec,
+            basis.aligned,
+            basis.alignment,
+            plan.shares,
+            plan.reference,
+            settings.target,
+            settings.threshold,
+            basis.selections,
+            plan.pool,
+            plan.output_node,
+        )
+        if not plan.recurrent:
+            return _Targets(sites, [], [])
+        cells, steps = recurrent_targets(
+            plan.traced,
+            plan.spec,
+            plan.members,
+            basis.alignment,
+            plan.recurrent,
+            plan.calibration,
+            plan.shares,
+            plan.reference,
+            settings.target,
+            basis.selections,
+        )
+        return _Targets(sites, cells, steps)
+
+    def _match_class_means(
+        self, frame: Frame, state: dict[str, Tensor], targets: Sequence[Tensor]
+    ) -> None:
+        """Shift the logits in `state` so that their mean probabilities are the pool's."""
+        plan, samples = self.plan, self.outputs.samples
+        for number, site in enumerate(frame.sites):
+            if plan.is_pooled(site):
+                rows = targets[number]
+                match_means(frame.traced, state, site, plan.calibration, samples[number], rows)
+
+    def _refit(
+        self, frame: Frame, state: dict[str, Tensor], targets: Sequence[Tensor]
+    ) -> list[dict[str, object]]:
+        """Fit the output layer by the cross-entropy, if that was asked for; plain data of it."""
+        if self.settings.head != "logistic":
+            return []
+        plan, samples = self.plan, self.outputs.samples
+        found = [
+            refit(frame.traced, state, site, plan.calibration, samples[number], targets[number])
+            for number, site in enumerate(frame.sites)
+            if plan.is_pooled(site)
+        ]
+        heads = [one.to_dict() for one in found if one is not None]
+        if not heads:
+            plan.notes.append(
+                "the output layer was solved by least squares and not by logistic regression, which"
+                " needs one linear or convolutional layer with a bias that puts out the logits, and"
+                " held-out examples"
+            )
+        return heads
+
+    def _details(
+        self,
+        solved: Sequence[SolvedLayer],
+        selections: Mapping[str, UnitSelection],
+        frame: Frame,
+    ) -> dict[str, Any]:
+        """Plain data for the report."""
+        plan, settings = self.plan, self.settings
+        members = len(plan.shares)
+        counts = {
+            name: torch.bincount(selection.member, minlength=members).tolist()
+            for name, selection in selections.items()
+        }
+        other = "is no linear, convolutional or recurrent layer's"
+        written = plan.solved
+        averaged = {
+            name: plan.unsolved.get(name, other)
+            for name in plan.traced.parameters
+            if name not in written
+        }
+        pool = plan.pool
+        classes = {"classes": pool.to_dict()} if pool is not None and plan.by_class else {}
+        return {
+            **classes,
+            **(self._cost_details(selections) if frame.network is not None else {}),
+            "target": settings.target,
+            "ensemble": plain(settings.ensemble),
+            "examples": plan.calibration.examples,
+            "layers": [layer.to_dict() for layer in solved],
+            "units": counts,
+            "averaged": averaged,
+        }
+
+    def _cost_details(self, selections: Mapping[str, UnitSelection]) -> dict[str, Any]:
+        """What the network costs, as factors of one member's cost."""
+        widths = {name: len(own.unit) for name, own in selections.items()}
+        found = {unit: self.costs.total(unit, widths) for unit in UNITS}
+        return {
+            "costs": found,
+            "factors": {unit: found[unit] / self.costs.total(unit) for unit in UNITS},
+        }
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """The basis that targets are in, and the states that solutions may be drawn to.
+
+    Attributes:
+        alignment: the maps of all members; None for members that were left as they are.
+        aligned: the members' states in this basis.
+        average: the state that the folded network starts from.
+        priors: name -> state dict that a solution may be drawn to.
+        selections: group -> the units that pruning keeps.
+    """
+
+    alignment: Alignment | None
+    aligned: Sequence[Mapping[str, Tensor]]
+    average: dict[str, Tensor]
+    priors: dict[str, Mapping[str, Tensor]]
+    selections: Mapping[str, UnitSelection]
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """The targets of a fold.
+
+    Attributes:
+        sites: of every site, (rows, channels).
+        cells: of every recurrent operator, by cell.
+        steps: the sampled steps of every recurrent operator.
+    """
+
+    sites: list[Tensor]
+    cells: list[dict[Cell, CellTarget]]
+    steps: list[Steps]

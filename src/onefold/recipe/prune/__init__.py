@@ -1,0 +1,1 @@
+"""The recipe of pruning: document and run."""

@@ -1,0 +1,169 @@
+"""Folds of other widths: K times a member's width is the ensemble, and budgets are met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import onefold
+from onefold.batches import Batch
+from onefold.errors import SettingError
+from onefold.widths.costs import multiply_adds
+
+
+class Convolutions(nn.Module):
+    """Batch norm, a residual block and a linear head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(2, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5)
+        self.one, self.two = nn.Conv2d(5, 7, 3, padding=1), nn.Conv2d(7, 5, 1)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        x = (x + self.two(self.one(x).relu())).relu()
+        return self.head(x.mean((2, 3)))
+
+
+class Recurrent(nn.Module):
+    """An LSTM between linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.lstm = nn.Linear(3, 6), nn.LSTM(6, 5, batch_first=True)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(self.into(x).relu())[0][:, -1])
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "plain": (plain, (4,)),
+    "convolutions": (Convolutions, (2, 6, 6)),
+    "recurrent": (Recurrent, (5, 3)),
+}
+
+
+def members(name: str, count: int, dtype: torch.dtype = torch.float64) -> list[nn.Module]:
+    made = []
+    for seed in range(count):
+        torch.manual_seed(seed)
+        network = CASES[name][0]().to(dtype)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0.0, 0.3)
+                module.running_var.uniform_(0.5, 2.0)
+        made.append(network.eval())
+    return made
+
+
+def inputs(name: str, count: int = 400, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return list(torch.randn(count, *CASES[name][1], generator=generator, dtype=dtype).split(100))
+
+
+def fold(networks: list[nn.Module], data: list[Tensor], **settings: object) -> onefold.MergeResult:
+    method = onefold.LeastSquares(ensemble="logits", **settings)
+    return onefold.merge(networks, data, align="none", fold=method)
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    return float((one - other).norm() / other.norm())
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_k_times_the_width_is_the_ensemble_of_logits(name: str, count: int) -> None:
+    networks, data = members(name, count), inputs(name)
+    before = [{k: v.clone() for k, v in one.state_dict().items()} for one in networks]
+    mean = sum(one(data[0]) for one in networks) / count
+    whole = fold(networks, data, width=float(count))
+    assert apart(whole.model(data[0]), mean) < 1e-6
+    assert apart(fold(networks, data, width=1.0).model(data[0]), mean) > 1e-4  # the control
+    for network, state in zip(networks, before, strict=True):
+        assert all(torch.equal(state[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_wider_result_is_nearer_to_the_ensemble(name: str) -> None:
+    networks, data = members(name, 2), inputs(name)
+    mean = (networks[0](data[0]) + networks[1](data[0])) / 2
+    errors = [apart(fold(networks, data, width=w).model(data[0]), mean) for w in (0.4, 1.0, 1.7)]
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("budget", ["0.6x", "1x", "1.5x", "0.7x parameters", "1.3x bytes"])
+def test_a_budget_is_met_and_nearly_spent(budget: str) -> None:
+    networks, data = members("convolutions", 2), inputs("convolutions")
+    made = fold(networks, data, budget=budget)
+    factor = float(budget.split("x")[0])
+    batch = Batch((data[0],))
+    found = {
+        "multiply-adds": multiply_adds(made.model, batch) / multiply_adds(networks[0], batch),
+        "parameters": _count(made.model) / _count(networks[0]),
+    }
+    found["bytes"] = found["parameters"]
+    unit = budget.split()[-1] if " " in budget else "multiply-adds"
+    assert 0.85 * factor < found[unit] <= factor + 1e-9
+    told = made.report.folded["factors"]
+    assert told == pytest.approx(found)
+    assert type(made.model) is Convolutions
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    networks, data = members("convolutions", 2), inputs("convolutions")
+    one, two = (fold(networks, data, budget="1.4x").model.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_width_that_the_code_has_written_down_stays_and_is_told() -> None:
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.into, self.mid, self.head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.into(x).relu().view(-1, 8)
+            return self.head(self.mid(x).relu())
+
+    networks = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        networks.append(Written().double().eval())
+    data = list(torch.randn(400, 4, dtype=torch.float64).split(100))
+    made = fold(networks, data, width=2.0)
+    assert made.model.into.weight.shape == (8, 4)
+    assert made.model.mid.weight.shape == (16, 8)
+    assert any("keeps its width" in note for note in made.report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"width": 0.5, "budget": "1x"}, "give one of them"),
+        ({"width": 0.0}, "must be greater than 0"),
+        ({"width": float("nan")}, "must be greater than 0"),
+        ({"budget": "half"}, "must be a factor of one network's"),
+        ({"width": 0.5, "target": "equal"}, "take the target 'pruning'"),
+    ],
+)
+def test_what_is_no_width_is_refused(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(SettingError, match=told):
+        onefold.LeastSquares(**settings)
+
+
+def test_a_budget_that_cannot_be_met_is_refused_with_the_least_one() -> None:
+    with pytest.raises(SettingError, match=r"cannot be met.*which is 0\.\d\d times one member's"):
+        fold(members("convolutions", 2), inputs("convolutions"), budget="0.001x")
+
+
+def _count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
