@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 import onefold as library
+from onefold.errors import WeightsError
 from onefold.sources import build_model
 
-DIGITS = ("--model", "digits", "--data", "digits")
+DIGITS = ("--model", "digits", "--data", "sklearn:digits")
 
 
 @pytest.fixture
@@ -77,14 +78,21 @@ def test_mistakes(
     assert not (tmp_path / "small.safetensors").exists()
 
 
-def test_a_pruned_file_is_told_where_a_whole_one_is_expected(
+def test_a_pruned_file_is_a_network_of_other_commands(
     network: Path, tmp_path: Path, onefold: Callable
 ) -> None:
     out = tmp_path / "small.safetensors"
-    onefold("prune", network, *DIGITS, "--width", "0.5", "--samples", "300", "-o", out)
-    found = onefold("eval", out, *DIGITS)
-    assert found.status != 0
-    assert "load_resized" in found.err
+    made = onefold(
+        *("prune", network, *DIGITS, "--width", "0.5", "--samples", "300"),
+        *("--eval-samples", "200", "-o", out),
+    )
+    assert made.status == 0, made.err
+    found = onefold("eval", out, *DIGITS, "--split", "test", "--samples", "200", "--json")
+    assert found.status == 0, found.err
+    facts = json.loads((tmp_path / "small.report.json").read_text())["data"]
+    assert f"{facts['scores']['pruned']['accuracy']}" in found.out
+    with pytest.raises(WeightsError, match="load_resized"):
+        library.load(out, build_model("digits"))
 
 
 def test_without_data_or_with_two_networks_nothing_begins(

@@ -1,7 +1,8 @@
 """Networks read from checkpoints: of an architecture, or of what a fold left of several.
 
 A soft merge may write a mixture, and a partial merge writes a trunk with every member's own layers.
-The metadata of their files say so (`soft/saved.py`, `partial/saved.py`).
+Pruning and folds to a budget write networks of other widths. The metadata of their files say so
+(`soft/saved.py`, `partial/saved.py`, `weights/resized.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from onefold.processes import check_device
 from onefold.sources import DiskMembers, build_model
 from onefold.sources.pretrained_folders import differences
 from onefold.weights import (
+    Checkpoint,
     Selection,
     check_all_tensors,
     check_members,
@@ -30,6 +32,8 @@ from onefold.weights import (
     repeated,
 )
 from onefold.weights.files import with_shards
+from onefold.weights.resized import KEY as RESIZED
+from onefold.widths.saved import rebuilt
 
 EVERYTHING = Selection()
 ON_DISK = 4 * 2**30  # bytes of files: members that have more together stay on disk
@@ -74,7 +78,7 @@ def load_networks(
     networks: list[nn.Module] = []
     notes: list[str] = []
     for k, (path, checkpoint) in enumerate(zip(paths, checkpoints, strict=True)):
-        network = _network(model, checkpoint.metadata, path)
+        network = _network(model, checkpoint, path)
         check_all_tensors(network.state_dict(), f"The network {type(network).__name__}")
         try:
             found = fitted(checkpoint, network, path)
@@ -119,9 +123,11 @@ def load_members(
     return found, [*told, *found.differences]
 
 
-def _network(model: str, metadata: Mapping[str, str], path: str) -> nn.Module:
-    """The network of a file: of the architecture, or of what several of them were made into."""
-    network = build_model(model)
+def _network(model: str, checkpoint: Checkpoint, path: str) -> nn.Module:
+    """The network of a file: of the architecture, or of what it was made into."""
+    network, metadata = build_model(model), checkpoint.metadata
+    if RESIZED in metadata:
+        return rebuilt(network, checkpoint, path)
     if PARTIAL in metadata:
         network.eval()
         return rebuild_partial(lambda _: network, metadata, path)

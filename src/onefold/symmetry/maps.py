@@ -1,4 +1,4 @@
-"""Maps of one group's coordinates: permutations, positive scales, signs and dense matrices."""
+"""Maps of one group's coordinates: permutations, selections, scales, signs and dense matrices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onefold.errors import SymmetryError
 from onefold.symmetry.axes import Case, Fixed, Group, Live, Term
 from onefold.symmetry.spec import SymmetrySpec
 
-Kind = Literal["permutation", "scale", "sign", "dense", "selection"]
+Kind = Literal["permutation", "selection", "scale", "sign", "dense"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +27,12 @@ class GroupMap:
         kind: class of the map.
         forward: tensor whose meaning depends on `kind`.
             "permutation": (..., C) int64, new[i] = old[forward[i]].
+            "selection": (..., C') int64 of any length, new[i] = old[forward[i]]; a dead unit where
+            it is -1.
             "scale": (..., C) positive numbers.
             "sign": (..., C) of +1 and -1.
             "dense": (..., C, C), the matrix T, new = T old; (C', C) into a network of another
             width.
-            "selection": (..., C') int64 of any length, new[i] = old[forward[i]]; a dead unit where
-            it is -1. Only `selected_tensors` takes it.
         inverse: for "dense" the matrix that consumers are multiplied with, (..., C, C) or (C, C'):
             the inverse of T, or a pseudo-inverse.
     """
@@ -60,10 +60,12 @@ class GroupMap:
         """The map that undoes this one.
 
         Raises:
-            SymmetryError: the map is dense and has no inverse.
+            SymmetryError: the map is a selection, or it is dense and has no inverse.
         """
         if self.kind == "permutation":
             return GroupMap(self.kind, torch.argsort(self.forward, dim=-1))
+        if self.kind == "selection":
+            raise SymmetryError("A selection of coordinates has no inverse; use a permutation.")
         if self.kind == "dense":
             if self.inverse is None:
                 raise SymmetryError(
@@ -98,7 +100,7 @@ class GroupMap:
         """The same map as matrices, in float64 unless it is dense already.
 
         Raises:
-            SymmetryError: the map is dense and has no inverse.
+            SymmetryError: the map is a selection, or it is dense and has no inverse.
         """
         if self.kind == "dense":
             if self.inverse is None:
@@ -106,6 +108,8 @@ class GroupMap:
                     "A dense map needs its inverse for the consumers; give GroupMap both matrices."
                 )
             return self
+        if self.kind == "selection":
+            raise SymmetryError("A selection of coordinates has no inverse; use a permutation.")
         if self.kind == "permutation":
             matrix = torch.nn.functional.one_hot(self.forward, self.size).to(torch.float64)
             return GroupMap("dense", matrix, matrix.transpose(-1, -2).contiguous())
@@ -125,6 +129,9 @@ def check_maps(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> None:
 
 def _check_map(spec: SymmetrySpec, name: str, group_map: GroupMap) -> None:
     group = spec.group(name)
+    if group_map.kind == "selection":
+        _check_selection(group, group_map.forward)
+        return
     matrix = group_map.kind == "dense"
     trailing = (group.size, group.size) if matrix else (group.size,)
     fibres = fibre_shape(spec, group)
@@ -161,6 +168,15 @@ def _check_map(spec: SymmetrySpec, name: str, group_map: GroupMap) -> None:
         raise SymmetryError(
             f"Group {name} takes no {group_map.kind} map; it allows"
             f" {', '.join(sorted(group.maps))}."
+        )
+
+
+def _check_selection(group: Group, forward: Tensor) -> None:
+    """Refuse a selection of coordinates that the group does not have."""
+    if not forward.numel() or int(forward.min()) < -1 or int(forward.max()) >= group.size:
+        raise SymmetryError(
+            f"The selection of group {group.name} must hold at least one of its numbers, 0 to"
+            f" {group.size - 1}, or -1 for a dead unit."
         )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from onefold.arguments import checked
 from onefold.errors import WeightsError, kind_of
 from onefold.isolation import isolated
-from onefold.weights import fitted, load_into, read
+from onefold.weights import Checkpoint, fitted, load_into, read
 from onefold.weights.resized import KEY, MARK
 from onefold.widths.copies import tensors_of, with_tensors
 from onefold.widths.mark import VERSION
@@ -54,10 +54,24 @@ def load_resized(
         raise WeightsError(
             f"The factory for {path} gives {kind_of(made)}; it must return a network."
         )
-    facts = _facts(checkpoint.metadata[KEY], str(path))
-    result = _rebuilt(network, facts, checkpoint.tensors, str(path))
+    result = rebuilt(network, checkpoint, str(path))
     load_into(result, fitted(checkpoint, result).tensors, str(path))
     return result
+
+
+def rebuilt(network: M, checkpoint: Checkpoint, where: str) -> M:
+    """The network with the widths of a checkpoint, whose weights it does not take yet.
+
+    Args:
+        network: of the widths before it was resized.
+        checkpoint: of a resized network.
+        where: its file, for messages.
+
+    Raises:
+        WeightsError: its metadata are damaged, or the network is another one.
+    """
+    facts = _facts(checkpoint.metadata[KEY], where)
+    return _rebuilt(network, facts, checkpoint.tensors, where)
 
 
 def _facts(text: str, where: str) -> dict[str, Any]:

@@ -30,15 +30,14 @@ class Convolutions(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """An LSTM between linear layers."""
+    """An LSTM and a linear head."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.into, self.lstm = nn.Linear(3, 6), nn.LSTM(6, 5, batch_first=True)
-        self.head = nn.Linear(5, 2)
+        self.lstm, self.head = nn.LSTM(3, 5, batch_first=True), nn.Linear(5, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.lstm(self.into(x).relu())[0][:, -1])
+        return self.head(self.lstm(x)[0][:, -1])
 
 
 def plain() -> nn.Module:
