@@ -31,6 +31,8 @@ COMMANDS = {  # keys that only the recipes of these commands have
     "subspace": ["subspace"],
     "rounds": ["persist"],
     "training": ["subspace", "persist"],
+    "width": ["prune"],
+    "budget": ["prune"],
 }
 
 Asked = TypeVar("Asked", bound=Request)

@@ -150,7 +150,8 @@ class JobTask(ABC, Generic[J, R, S]):
         wanted = self.running.threads or (before.threads if before else None)
         with seeded(self.recipe.seed, wanted) as threads:
             self._read_data()
-            self.tell(f"Reading {len(self.recipe.members)} members")
+            count = len(self.recipe.members)
+            self.tell(f"Reading {count} member{'s' * (count > 1)}")
             sums = [member.verify() for member in self.recipe.members]
             models, warnings = self.members()
             if files.folder:

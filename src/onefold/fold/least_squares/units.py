@@ -50,6 +50,7 @@ from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 
 RIDGE = 1e-2
+RANKED = 1e-4  # the ridge where all units are ranked, so that one of two like ones goes first
 
 
 def choose_units(
@@ -120,7 +121,7 @@ def rank_units(
         traced, spec, states, calibration, shares, solvable, pool, outputs, read, per_example=True
     )
     return {
-        name: eliminated(regressions, len(states) * spec.group(name).size, 1, RIDGE)
+        name: eliminated(regressions, len(states) * spec.group(name).size, 1, RANKED)
         for name, regressions in found
     }
 
