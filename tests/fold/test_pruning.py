@@ -47,7 +47,8 @@ def test_units_that_do_the_same_go_without_a_loss() -> None:
     assert torch.allclose(pruned.model(data[0]), wide(data[0]), atol=1e-6)
     assert all(torch.equal(before[name], tensor) for name, tensor in wide.state_dict().items())
     assert pruned.report.widths == {"g0": (12, 6), "g1": (8, 4)}
-    further = onefold.prune(small, data, width=0.5, method=exact)  # the control: here each unit is needed
+    # the control: here each unit is needed
+    further = onefold.prune(small, data, width=0.5, method=exact)
     assert not torch.allclose(further.model(data[0]), small(data[0]), atol=1e-2)
 
 

@@ -24,9 +24,7 @@ def chain(*sizes: int) -> Costs:
 
 
 @given(
-    st.lists(st.integers(2, 6), min_size=1, max_size=3),
-    st.floats(0.0, 1.0),
-    st.integers(0, 2**31),
+    st.lists(st.integers(2, 6), min_size=1, max_size=3), st.floats(0.0, 1.0), st.integers(0, 2**31)
 )
 def test_a_budget_is_met_and_filled(sizes: list[int], share: float, seed: int) -> None:
     costs, generator = chain(*sizes), torch.Generator().manual_seed(seed)

@@ -23,15 +23,7 @@ from onefold.fold.least_squares import LeastSquares
 from onefold.fold.least_squares.solver import Solver
 from onefold.fold.merge_report import MergeReport, MergeResult
 from onefold.fold.plan import plan_merge
-from onefold.fold.steps import (
-    Repairer,
-    enter,
-    goal_step,
-    job_of,
-    made_of,
-    polish_step,
-    trace_step,
-)
+from onefold.fold.steps import Repairer, enter, goal_step, job_of, made_of, polish_step, trace_step
 from onefold.inference import OutputChoice
 from onefold.isolation import isolated
 from onefold.progress import track
@@ -66,7 +58,11 @@ def fold_to_budgets(
         budgets: what the results may cost, such as "1.5x" (see `onefold.LeastSquares.budget`).
         method: least squares with other settings; its width and budget are those given here.
         polish: passes of distillation from the ensemble at the end of each, or `onefold.Polish`.
-        weights, ensemble, output, task, seed: as in `onefold.merge`.
+        weights: as in `onefold.merge`.
+        ensemble: as there.
+        output: as there.
+        task: as there.
+        seed: of everything random.
 
     Returns:
         A result for each budget, in their order; `report.folded["factors"]` holds its costs.

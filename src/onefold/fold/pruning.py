@@ -218,9 +218,7 @@ def prune(
     return PruneResult(network, report)
 
 
-def _settings(
-    method: LeastSquares | None, width: float | None, budget: str | None
-) -> LeastSquares:
+def _settings(method: LeastSquares | None, width: float | None, budget: str | None) -> LeastSquares:
     """Least squares of that width or budget."""
     if width is None and budget is None:
         raise SettingError(
@@ -238,6 +236,4 @@ def _settings(
             f"Pruning aims at the network's own output and has no ensemble; leave out"
             f" {own.ensemble!r}."
         )
-    return dataclasses.replace(
-        own, target="pruning", ensemble="logits", width=width, budget=budget
-    )
+    return dataclasses.replace(own, target="pruning", ensemble="logits", width=width, budget=budget)

@@ -71,7 +71,8 @@ def report_pruning(
         Column(name="units after", unit="number"),
     )
     rows: list[tuple[Cell, ...]] = [(name, *counts) for name, counts in done.widths.items()]
-    report.section("What was taken out", folded=True).table(Table(columns=columns, rows=tuple(rows)))
+    taken = report.section("What was taken out", folded=True)
+    taken.table(Table(columns=columns, rows=tuple(rows)))
     add_layers(report.section("Least squares", folded=True), done.layers, done.averaged)
     section = report.section("What was done", folded=True)
     facts: dict[str, Fact] = {name: value for name, value in done.settings.items() if value}

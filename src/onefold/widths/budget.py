@@ -1,8 +1,7 @@
 """A budget: how much a network may cost, as a factor of another one's cost or as a number.
 
-    "1.5x"               1.5 times the multiply-adds of one member
-    "0.5x parameters"    half of its parameters
-    "2e6 bytes"          two million bytes
+"1.5x" are 1.5 times the multiply-adds of one member, "0.5x parameters" half of its parameters, and
+"2e6 bytes" two million bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from onefold.errors import SettingError, nearest
 from onefold.widths.costs import UNITS, Costs
 
-FORM = re.compile(r"\s*(?P<number>[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(?P<factor>[xX]?)\s*(?P<unit>[A-Za-z-]*)\s*")
+NUMBER = r"(?P<number>[0-9.]+(?:[eE][+-]?[0-9]+)?)"
+FORM = re.compile(rf"\s*{NUMBER}\s*(?P<factor>[xX]?)\s*(?P<unit>[A-Za-z-]*)\s*")
 
 
 @dataclass(frozen=True)

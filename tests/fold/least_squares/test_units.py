@@ -27,8 +27,7 @@ from onefold.batches import batches
 from onefold.ensemble.pool import mean_pool
 from onefold.errors import DataError, SettingError
 from onefold.fold import LeastSquares, merge
-from onefold.fold.least_squares import fold as least_squares
-from onefold.fold.least_squares import sensitivity, units
+from onefold.fold.least_squares import sensitivity, solver, units
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.symmetry import solve, trace
 from onefold.symmetry.axes import Fixed, Live, Prod, Sum
@@ -218,7 +217,7 @@ def test_it_is_all_one_whether_targets_are_read_on_the_way_or_in_runs_of_their_o
         models, data, align="permutation", fold=LeastSquares(target="pruning")
     ).model.state_dict()
     assert not alone
-    monkeypatch.setattr(least_squares, "IN_MEMORY", 2)
+    monkeypatch.setattr(solver, "IN_MEMORY", 2)
     apart = merge(
         models, data, align="permutation", fold=LeastSquares(target="pruning")
     ).model.state_dict()

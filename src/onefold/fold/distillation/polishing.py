@@ -35,8 +35,8 @@ from onefold.fold.told_task import check_goal, told_task
 from onefold.inference import Output, OutputChoice, as_output
 from onefold.isolation import isolated
 from onefold.sources import on_disk
-from onefold.weights.resized import mark_of
 from onefold.tasks import AUTO, Classification, Task, TaskChoice, as_scoring
+from onefold.weights.resized import mark_of
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -16,8 +16,8 @@ from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
 from onefold.layers import Layer
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
-from onefold.symmetry.exporting import shape_of
 from onefold.symmetry.axes import Group, Prod, Term, live_groups
+from onefold.symmetry.exporting import shape_of
 from onefold.symmetry.maps import case_indices
 from onefold.symmetry.probing import spread
 

@@ -103,7 +103,10 @@ def eliminated(
 
     Args:
         regressions: of at least one layer that reads the units.
-        units, count, ridge, at_once: as there.
+        units: as there.
+        count: as there.
+        ridge: as there.
+        at_once: as there.
     """
     gone, rises = [torch.arange(0)], [torch.zeros(0, dtype=torch.float64)]
     alive = torch.arange(units)

@@ -1,9 +1,9 @@
 """Units selected from several members: as maps of each member, and as one state dict.
 
 If place i of a group holds unit u_i of member k_i, member k's map brings its own units to their
-places: a permutation if there are as many places as units. All else is cut away: a tensor's element stays if all of its places
-belong to the member. The sum over the members is then the members side by side without the other
-units.
+places: a permutation if there are as many places as units. All else is cut away: a tensor's element
+stays if all of its places belong to the member. The sum over the members is then the members side
+by side without the other units.
 
 The network's output is the mean over the members. So tensors whose outputs are no units (the last
 layer, its bias) enter with the members' shares.

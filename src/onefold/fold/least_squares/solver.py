@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from onefold.alignment import Alignment
 from onefold.ensemble.class_shares import EVEN, pooled
+from onefold.ensemble.names import EnsembleName
 from onefold.ensemble.pool import ClassPool, mean_pool
 from onefold.fold.least_squares.elimination import Elimination
 from onefold.fold.least_squares.logistic import refit
@@ -35,10 +36,35 @@ from onefold.widths.allocation import allocate, uniform
 from onefold.widths.budget import Budget
 from onefold.widths.costs import UNITS, Costs, costs_of
 
-if TYPE_CHECKING:
-    from onefold.fold.least_squares.fold import LeastSquares
-
 IN_MEMORY = 3  # the rows of so many members fit in memory at once, as the targets of others do
+
+
+class Settings(Protocol):
+    """What a solver reads of `LeastSquares`, which documents it."""
+
+    @property
+    def target(self) -> str:
+        """How features make one target."""
+
+    @property
+    def rows(self) -> int:
+        """Sampled positions of a layer."""
+
+    @property
+    def ridge(self) -> float | None:
+        """Lambda; None to choose it."""
+
+    @property
+    def threshold(self) -> float:
+        """Of the target selection."""
+
+    @property
+    def ensemble(self) -> EnsembleName | ClassPool | None:
+        """The aim of the output."""
+
+    @property
+    def head(self) -> str:
+        """How the last layer is fitted."""
 
 
 class Solver:
@@ -53,7 +79,7 @@ class Solver:
         SettingError, TraceError, DataError: as `make_plan`.
     """
 
-    def __init__(self, settings: LeastSquares, job: FoldJob, once: bool = True) -> None:
+    def __init__(self, settings: Settings, job: FoldJob, once: bool = True) -> None:
         self.settings, self.job, self.once = settings, job, once
         self.plan: Plan = make_plan(job, self._pool(), settings.rows)
         plan = self.plan
@@ -310,10 +336,7 @@ class Solver:
         return heads
 
     def _details(
-        self,
-        solved: Sequence[SolvedLayer],
-        selections: Mapping[str, UnitSelection],
-        frame: Frame,
+        self, solved: Sequence[SolvedLayer], selections: Mapping[str, UnitSelection], frame: Frame
     ) -> dict[str, Any]:
         """Plain data for the report."""
         plan, settings = self.plan, self.settings

@@ -35,12 +35,7 @@ from torch import Tensor
 
 from onefold.ensemble.pool import ClassPool
 from onefold.fold.least_squares.consumers import find_consumers, gather_products
-from onefold.fold.least_squares.elimination import (
-    Elimination,
-    Regression,
-    eliminate,
-    eliminated,
-)
+from onefold.fold.least_squares.elimination import Elimination, Regression, eliminate, eliminated
 from onefold.fold.least_squares.output_layers import Read, any_output
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.selection import UnitSelection
@@ -111,8 +106,15 @@ def rank_units(
     compared. One unit of each group is left.
 
     Args:
-        traced, spec, states, calibration, shares, solvable, pool, outputs, read: as for
-            `choose_units`.
+        traced: as for `choose_units`.
+        spec: as there.
+        states: as there.
+        calibration: as there.
+        shares: as there.
+        solvable: as there.
+        pool: as there.
+        outputs: as there.
+        read: as there.
 
     Raises:
         DataError: a member gives values that are not finite.

@@ -30,10 +30,7 @@ class Recipe(Job):
         description="One checkpoint (a file, or a folder of transformers), or one recipe (.yaml).",
     )
     width: Annotated[float | None, PRUNING] = Field(
-        default=None,
-        gt=0,
-        le=1,
-        description="The share of each group's units that stays, as 0.5.",
+        default=None, gt=0, le=1, description="The share of each group's units that stays, as 0.5."
     )
     budget: Annotated[str | None, PRUNING] = Field(
         default=None,
@@ -43,9 +40,7 @@ class Recipe(Job):
     rows: Annotated[int, PRUNING] = Field(
         default=LeastSquares.rows, ge=1, description=SOLVED["rows"]
     )
-    ridge: Annotated[float | None, PRUNING] = Field(
-        default=None, gt=0, description=SOLVED["ridge"]
-    )
+    ridge: Annotated[float | None, PRUNING] = Field(default=None, gt=0, description=SOLVED["ridge"])
     polish: Annotated[PolishPart, PRUNING] = Field(default=PolishPart(), description="")
 
     @field_validator("budget")
