@@ -30,7 +30,7 @@ def speed_table(*runs: dict[str, Any]) -> list[str]:
         for run in runs:
             one = run["methods"].get(method)
             cells += ["", "", ""] if one is None else _own(one)
-            cells += [_peer(one)] if one is not None and run["mergekit_rounds"] else []
+            cells += [_peer(one)] if run["mergekit_rounds"] else []
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -53,8 +53,8 @@ def _own(one: dict[str, Any]) -> list[str]:
     return [f"{one['seconds']:.2f}", f"{one['ratio']:.1f}", str(one["peak_anonymous_mb"])]
 
 
-def _peer(one: dict[str, Any]) -> str:
-    return f"{one['mergekit']:.1f}" if "mergekit" in one else ""
+def _peer(one: dict[str, Any] | None) -> str:
+    return f"{one['mergekit']:.1f}" if one is not None and "mergekit" in one else ""
 
 
 @claim("Documents of mergekit, merged by both: values in float32", "checkpoints.md", DIFFERENTIAL)
