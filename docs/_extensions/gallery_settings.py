@@ -17,6 +17,7 @@ ORDER = (
     "two_fine_tunes",
     "cross_validation",
     "five_seeds",
+    "width_dial",
     "text_classifier",
     "policy_seeds",
     "poisoned_member",
