@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from doc_pages import text_of
+from doc_pages import Small, text_of
 from fold_guides import given, row_transformers, text_classifiers
 from guide_pages import commands, run_page, write_demo
 from pretrained_folders import answer, inputs_of, loaded, write_network
@@ -23,11 +23,12 @@ GUIDES = (
     "classes_in_shares",
     "polish",
     "partial_merges",
+    "budgets",
     "many_members",
     "transformers",
     "text",
 )
-COMMANDS = ("fold_networks", "the_default", "partial_merges")
+COMMANDS = ("fold_networks", "the_default", "partial_merges", "budgets")
 
 
 @pytest.fixture
@@ -92,6 +93,19 @@ def test_partial_merges(run: Callable[..., Any], tmp_path: Path) -> None:
 
 
 ROW = r"^ *(g\d) +(\d+) +(\w+) +(-?[\d.]+) "  # of an alignment's table
+
+
+def test_budgets(run: Callable[..., Any], tmp_path: Path) -> None:
+    names = run("budgets", given() | {"factory": Small})
+    scores = [of.evaluate(one.model, names["test"]).accuracy for one in names["folds"]]
+    assert min(scores) > best_of(names)
+    assert 1.3 < names["fold"].report.folded["factors"]["multiply-adds"] <= 1.5
+    assert names["pruned"].report.factors["multiply-adds"] <= 0.5
+    assert (tmp_path / "small.safetensors").exists()
+    x = names["data"][0]
+    assert torch.equal(names["again"].eval()(x), names["pruned"].model(x))
+    with pytest.raises(of.OnefoldError, match="load_resized"):
+        of.load("small.safetensors", Small())
 
 
 def test_transformers(

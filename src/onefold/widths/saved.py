@@ -25,7 +25,7 @@ M = TypeVar("M", bound=nn.Module)
 @checked
 @isolated
 def load_resized(
-    factory: Callable[[], M], path: str | os.PathLike[str], *, check_finite: bool = True
+    factory: Callable[[], M] | type[M], path: str | os.PathLike[str], *, check_finite: bool = True
 ) -> M:
     """The network of a file that `onefold.save` wrote of a resized one.
 

@@ -125,7 +125,11 @@ class Solver:
         return Folded(
             {name: tensor.contiguous() for name, tensor in state.items()},
             repair=False,
-            details=self._details(solved, selections, frame) | {"heads": heads},
+            details={
+                **(self._cost_details(selections) if width or budget else {}),
+                **self._details(solved, selections),
+                "heads": heads,
+            },
             warnings=list(plan.notes),
             based=not selections,
             wants_alignment=self._pruning and not selections and job.alignment is None,
@@ -336,7 +340,7 @@ class Solver:
         return heads
 
     def _details(
-        self, solved: Sequence[SolvedLayer], selections: Mapping[str, UnitSelection], frame: Frame
+        self, solved: Sequence[SolvedLayer], selections: Mapping[str, UnitSelection]
     ) -> dict[str, Any]:
         """Plain data for the report."""
         plan, settings = self.plan, self.settings
@@ -356,7 +360,6 @@ class Solver:
         classes = {"classes": pool.to_dict()} if pool is not None and plan.by_class else {}
         return {
             **classes,
-            **(self._cost_details(selections) if frame.network is not None else {}),
             "target": settings.target,
             "ensemble": plain(settings.ensemble),
             "examples": plan.calibration.examples,
