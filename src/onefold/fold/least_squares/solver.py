@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from onefold.alignment import Alignment
 from onefold.ensemble.class_shares import EVEN, pooled
-from onefold.ensemble.names import EnsembleName
 from onefold.ensemble.pool import ClassPool, mean_pool
+from onefold.fold.least_squares.details import Settings, cost_details, details_of
 from onefold.fold.least_squares.elimination import Elimination
 from onefold.fold.least_squares.logistic import refit
 from onefold.fold.least_squares.means import match_means
@@ -28,43 +27,15 @@ from onefold.fold.least_squares.recurrent import Cell, CellTarget
 from onefold.fold.least_squares.recurrent_targets import Steps, recurrent_targets
 from onefold.fold.least_squares.resized import Frame, own_frame, resizable, resized_frame
 from onefold.fold.least_squares.selection import UnitSelection, alignment_of, side_by_side
-from onefold.fold.least_squares.solve import SolvedLayer, solve_sites
+from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import site_targets
 from onefold.fold.least_squares.units import choose_units, rank_units
-from onefold.fold.network_fold import Folded, FoldJob, plain
+from onefold.fold.network_fold import Folded, FoldJob
 from onefold.widths.allocation import allocate, uniform
 from onefold.widths.budget import Budget
-from onefold.widths.costs import UNITS, Costs, costs_of
+from onefold.widths.costs import Costs, costs_of
 
 IN_MEMORY = 3  # the rows of so many members fit in memory at once, as the targets of others do
-
-
-class Settings(Protocol):
-    """What a solver reads of `LeastSquares`, which documents it."""
-
-    @property
-    def target(self) -> str:
-        """How features make one target."""
-
-    @property
-    def rows(self) -> int:
-        """Sampled positions of a layer."""
-
-    @property
-    def ridge(self) -> float | None:
-        """Lambda; None to choose it."""
-
-    @property
-    def threshold(self) -> float:
-        """Of the target selection."""
-
-    @property
-    def ensemble(self) -> EnsembleName | ClassPool | None:
-        """The aim of the output."""
-
-    @property
-    def head(self) -> str:
-        """How the last layer is fitted."""
 
 
 class Solver:
@@ -126,8 +97,8 @@ class Solver:
             {name: tensor.contiguous() for name, tensor in state.items()},
             repair=False,
             details={
-                **(self._cost_details(selections) if width or budget else {}),
-                **self._details(solved, selections),
+                **(cost_details(self.costs, selections) if width or budget else {}),
+                **details_of(plan, self.settings, solved, selections),
                 "heads": heads,
             },
             warnings=list(plan.notes),
@@ -338,44 +309,6 @@ class Solver:
                 " held-out examples"
             )
         return heads
-
-    def _details(
-        self, solved: Sequence[SolvedLayer], selections: Mapping[str, UnitSelection]
-    ) -> dict[str, Any]:
-        """Plain data for the report."""
-        plan, settings = self.plan, self.settings
-        members = len(plan.shares)
-        counts = {
-            name: torch.bincount(selection.member, minlength=members).tolist()
-            for name, selection in selections.items()
-        }
-        other = "is no linear, convolutional or recurrent layer's"
-        written = plan.solved
-        averaged = {
-            name: plan.unsolved.get(name, other)
-            for name in plan.traced.parameters
-            if name not in written
-        }
-        pool = plan.pool
-        classes = {"classes": pool.to_dict()} if pool is not None and plan.by_class else {}
-        return {
-            **classes,
-            "target": settings.target,
-            "ensemble": plain(settings.ensemble),
-            "examples": plan.calibration.examples,
-            "layers": [layer.to_dict() for layer in solved],
-            "units": counts,
-            "averaged": averaged,
-        }
-
-    def _cost_details(self, selections: Mapping[str, UnitSelection]) -> dict[str, Any]:
-        """What the network costs, as factors of one member's cost."""
-        widths = {name: len(own.unit) for name, own in selections.items()}
-        found = {unit: self.costs.total(unit, widths) for unit in UNITS}
-        return {
-            "costs": found,
-            "factors": {unit: found[unit] / self.costs.total(unit) for unit in UNITS},
-        }
 
 
 @dataclass(frozen=True)
