@@ -63,10 +63,11 @@ def score_merge(
     data: Data,
     *,
     calibration: Data | None = None,
+    budgets: Mapping[str, MergeResult[nn.Module]] | None = None,
     output: OutputChoice = None,
     scoring: Scoring | None = None,
 ) -> MergeScored:
-    """Score members, ensemble, plain average, mapped members and the fold.
+    """Score members, ensemble, plain average, mapped members, folds to budgets and the fold.
 
     Args:
         result: the merge of the members.
@@ -74,6 +75,7 @@ def score_merge(
         data: labelled batches to score on.
         calibration: batches to re-estimate batch-norm statistics on; given, the barrier of the
             first two members is measured, too.
+        budgets: further folds by their budgets.
         output: which output is scored.
         scoring: the task, metrics, and what decides; None tells the task from the data.
     """
@@ -95,8 +97,9 @@ def score_merge(
     pooled = pooled_candidates(models, result.report, data, number, **how)
     names = ("the ensemble by class", "the best member, balanced")
     rivals += [row._replace(name=name) for row, name in zip(pooled, names, strict=False)]
+    dial = [_budgeted(name, one, data, **how) for name, one in (budgets or {}).items()]
     return MergeScored(
-        (*members, ensemble, *pooled, average, *mapped, fold),
+        (*members, ensemble, *pooled, average, *mapped, *dial, fold),
         verdict(fold._replace(name="The fold"), rivals),
         FOLD,
         class_names_of(data),
@@ -162,11 +165,26 @@ def _folded(
 ) -> Candidate:
     done, cost = result.report, 1.0
     note = f"align {done.align}, fold {done.fold}, repair {done.repair}"
+    if factors := done.folded.get("factors"):
+        cost = factors["multiply-adds"]
     if partial := done.folded.get("partial"):
         note, costs = f"{note}, up to '{partial['until']}'", partial["costs"]
         one = costs["one"]["multiply_adds"]
         cost = costs["partial"]["multiply_adds"] / one if one else float(count)
     return candidate(FOLD, result.model, data, note, output=output, cost=cost, scoring=scoring)
+
+
+def _budgeted(
+    budget: str,
+    result: MergeResult[nn.Module],
+    data: Data,
+    output: OutputChoice,
+    scoring: Scoring | None,
+) -> Candidate:
+    cost = result.report.folded["factors"]["multiply-adds"]
+    note = "least squares, polished" if result.report.polished else "least squares"
+    name = f"folded to {budget}"
+    return candidate(name, result.model, data, note, output=output, cost=cost, scoring=scoring)
 
 
 def report_merge(

@@ -22,6 +22,7 @@ from onefold.fold.plan import AUTO, DEFAULT, REPAIRS
 from onefold.recipe.document import Job
 from onefold.recipe.reading import check_as, read_as
 from onefold.result_reports.provenance import Fact, Provenance, written
+from onefold.widths.budget import budget_of
 
 POLISH = described_fields(Polish)
 ALIGNING, FOLDING = Flag(panel="How to align"), Flag(panel="How to fold")
@@ -127,6 +128,11 @@ class Recipe(Job):
     barrier: Annotated[bool, Flag(panel="How to score")] = Field(
         default=False, description="Measure the barrier between members 0 and 1."
     )
+    budgets: Annotated[tuple[str, ...] | None, Flag(panel="How to score")] = Field(
+        default=None,
+        description="Also score folds by least squares to these budgets, as 1x,1.5x,2x: factors of"
+        " one member's multiply-adds.",
+    )
     devices: int = Field(default=1, ge=1, description="Processes that share the calibration data.")
 
     @model_validator(mode="before")
@@ -136,6 +142,25 @@ class Recipe(Job):
         if isinstance(content, dict) and content.get("until") is not None:
             return {"fold": "average", **content}
         return content
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _split(cls, budgets: Any) -> Any:
+        """One text may hold several, as on a command line."""
+        texts = [budgets] if isinstance(budgets, str) else budgets
+        if not isinstance(texts, list | tuple) or not all(isinstance(t, str) for t in texts):
+            return budgets
+        return tuple(part.strip() for text in texts for part in text.split(","))
+
+    @field_validator("budgets")
+    @classmethod
+    def _budgets(cls, budgets: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        try:
+            for budget in budgets or ():
+                budget_of(budget)
+        except SettingError as error:
+            raise ValueError(f"{error}".removesuffix(".")) from None
+        return budgets
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -207,6 +232,15 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
         (
             recipe.barrier and recipe.evaluation is None,
             "{barrier} needs labelled data, so give {evaluation} too",
+        ),
+        (
+            bool(recipe.budgets) and (recipe.evaluation is None or without),
+            "{budgets} are folded on calibration data and scored on labelled data, so give {data}"
+            " and {evaluation}",
+        ),
+        (
+            bool(recipe.budgets) and (cut or recipe.devices > 1),
+            "{budgets} are of whole networks in one process, so leave out {until} and {devices}",
         ),
         (
             recipe.devices > 1 and without,

@@ -10,7 +10,7 @@ from torch import nn
 
 from onefold.batches import Data, check_reiterable
 from onefold.errors import RecipeError
-from onefold.fold import Auto, MergeResult, PartialMerge
+from onefold.fold import Auto, LeastSquares, MergeResult, PartialMerge, Polish, fold_to_budgets
 from onefold.fold.auto import most_cost
 from onefold.fold.partial.saved import describe
 from onefold.fold.saved import load_members
@@ -118,8 +118,37 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         output = self.recipe.network_output.output
         scoring = self.recipe.scoring.scoring()
         return score_merge(
-            result, models, evaluation, calibration=calibration, output=output, scoring=scoring
+            result,
+            models,
+            evaluation,
+            calibration=calibration,
+            budgets=self._budgets(models, data),
+            output=output,
+            scoring=scoring,
         )
+
+    def _budgets(
+        self, models: Sequence[nn.Module], data: Data | None
+    ) -> dict[str, MergeResult[nn.Module]]:
+        """Folds to the budgets that are scored, by their budgets."""
+        recipe = self.recipe
+        if not recipe.budgets or data is None:
+            return {}
+        self.tell(f"Folding to {', '.join(recipe.budgets)}")
+        method = recipe.fold if isinstance(recipe.fold, LeastSquares) else LeastSquares()
+        folds = fold_to_budgets(
+            list(models),
+            data,
+            recipe.budgets,
+            method=method,
+            polish=Polish(**recipe.polish.model_dump()) if recipe.polish.passes else 0,
+            weights=recipe.weights,
+            ensemble=recipe.ensemble.name if recipe.ensemble else None,
+            output=recipe.network_output.output,
+            task=recipe.scoring.scoring().task,
+            seed=recipe.seed,
+        )
+        return dict(zip(recipe.budgets, folds, strict=True))
 
     def summarize(
         self, recipe: Recipe, result: MergeResult[nn.Module], scored: MergeScored | None
