@@ -70,6 +70,7 @@ def test_of_the_same_knowledge_a_member_is_kept_and_nothing_else_is_done(
     assert equal(result.model, same[int(choice[-1])])
     assert str(report).startswith(f"The default took {choice}, unchanged.\nThese networks know the")
     assert report.chosen[-1].startswith("To gain more: keep the ensemble at 3 times the cost")
+    assert "budget" not in report.chosen[-1]
     assert (report.align, report.repair, result.alignment) == ("none", "none", None)
 
 
@@ -85,6 +86,7 @@ def test_of_different_knowledge_something_above_every_member_is_taken(
     assert set(folded["expected accuracy"]) == {folded["baseline"], *folded["gains"]}
     assert any("classes of the calibration data are taken to be even" in w for w in result.notes)
     assert folded["examples judged"] == 128  # the last fifth of eight batches
+    assert "LeastSquares(budget='1.5x')" in result.report.chosen[-1]
 
 
 def test_labels_choose_on_examples_that_no_fold_read(different: list[nn.Module]) -> None:

@@ -202,10 +202,20 @@ def taken(folded: Folded, evidence: Evidence, name: str, reason: str) -> Folded:
     return dataclasses.replace(folded, details=details, aligned=aligned, chosen=sentences)
 
 
+# The least budget at which a fold was above the best member (docs/evidence/budgets.md).
+GAINED = "1.5x"
+
+
 def to_gain(evidence: Evidence, *, kept: bool) -> str:
     """One sentence: what it would take to gain more."""
     count = evidence.members
     ways = [f"keep the ensemble at {count} times the cost", "distill it into the result (polish)"]
+    if evidence.relation is Relation.DIFFERENT:
+        ways.insert(
+            1,
+            f"fold to {GAINED} the multiply-adds, where wide networks gained"
+            f" (fold=onefold.LeastSquares(budget='{GAINED}'))",
+        )
     if evidence.relation is Relation.SAME and kept:
         ways.append(
             "or, if the members saw other examples of the same classes, name a fold and compare it"
