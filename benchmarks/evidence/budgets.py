@@ -1,0 +1,63 @@
+"""Tables of docs/evidence/budgets.md: folds of other widths beside the best member and ensemble."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.evidence.registry import claim, table
+
+HALVES = "budgets/halves.json"
+
+
+@table("folds to a budget")
+def budgets_table(*runs: dict[str, Any]) -> list[str]:
+    """A row for each network of each group."""
+    lines = [
+        "| network, multiply-adds | accuracy | over the best member | % of the ensemble's gain |"
+        " polished | over the best member, polished |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        members = len(run["members"])
+        lines.append(
+            f"| **{TITLES.get(run['group'], run['group'])}, {members} members** | | | | | |"
+        )
+        polished = run.get("best member, polished", {})
+        lines.append(_row("best member", run["best member"], polished))
+        lines += [_row("fold", one, one.get("polished", {})) for one in run["points"]]
+        lines.append(_row("ensemble", run["ensemble"], {}))
+    return lines
+
+
+TITLES = {
+    "halves": "VGG11/4, halves of the classes",
+    "same-data": "VGG11/4, the same images",
+    "halves-resnet20": "ResNet-20, halves of the classes",
+}
+
+
+def _row(name: str, one: dict[str, Any], polished: dict[str, Any]) -> str:
+    share = one["share of the ensemble's gain"]
+    told = f"{100 * share:.0f}" if share is not None and name == "fold" else ""
+    gain = shown(one["over the best member"]) if name != "best member" else ""
+    after = polished.get("over the best member polished")
+    return (
+        f"| {name}, {one['multiply-adds']:.2f} | {one['accuracy']:.1f} | {gain} | {told} |"
+        f" {polished.get('accuracy', '') if polished else ''} | {shown(after) if after else ''} |"
+    )
+
+
+def shown(found: list[float]) -> str:
+    """A difference in points with its interval."""
+    return f"{found[0]:+.1f} ({found[1]:+.1f} to {found[2]:+.1f})"
+
+
+@claim("A fold at 1.5 times one member's multiply-adds", "budgets.md", HALVES)
+def budget_claim(run: dict[str, Any]) -> str:
+    """Points over the best member, without training."""
+    (point,) = [one for one in run["points"] if one["budget"] == "1.5x"]
+    share = 100 * point["share of the ensemble's gain"]
+    return (
+        f"{shown(point['over the best member'])} points, {share:.0f} % of the ensemble's gain, where"
+        " members know different classes"
+    )
