@@ -5,8 +5,8 @@
 Everything is fitted on 4,000 unlabelled training images that no member has seen. The best member is
 the one that is best on 5,000 labelled held-out images. The test images give the figures alone.
 Polish distils the ensemble of logits into a network on the 4,000 images, by the setting that is the
-best on the labelled held-out images, for the best member and each fold alike. Differences are paired, image by image, with the interval of 1.96 standard
-errors.
+best on the labelled held-out images, for the best member and each fold alike. Differences are
+paired, image by image, with the interval of 1.96 standard errors.
 """
 
 from __future__ import annotations
