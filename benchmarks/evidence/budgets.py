@@ -18,10 +18,8 @@ def budgets_table(*runs: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for run in runs:
-        members = len(run["members"])
-        lines.append(
-            f"| **{TITLES.get(run['group'], run['group'])}, {members} members** | | | | | |"
-        )
+        title = f"{TITLES.get(run['group'], run['group'])}, {len(run['members'])} members"
+        lines.append(f"| **{title}** | | | | | |")
         polished = run.get("best member, polished", {})
         lines.append(_row("best member", run["best member"], polished))
         lines += [_row("fold", one, one.get("polished", {})) for one in run["points"]]
@@ -58,6 +56,6 @@ def budget_claim(run: dict[str, Any]) -> str:
     (point,) = [one for one in run["points"] if one["budget"] == "1.5x"]
     share = 100 * point["share of the ensemble's gain"]
     return (
-        f"{shown(point['over the best member'])} points, {share:.0f} % of the ensemble's gain, where"
-        " members know different classes"
+        f"{shown(point['over the best member'])} points, {share:.0f} % of the ensemble's gain,"
+        " where members know different classes"
     )
