@@ -1,21 +1,26 @@
 """How much of each network of the tests can be resized, beside Torch-Pruning on the same networks.
 
-    python -m benchmarks.widths.coverage [--torch-pruning FOLDER] [--only NAME] [--out FILE]
+    python -m benchmarks.widths.coverage [--torch-pruning FOLDER] [--only NAME ...] [--out FILE]
 
 Counted of onefold, by network:
 
-    alone     groups that `onefold.resize` takes at half their width (with what one size of a module
-              counts together with them), proved by running and by the symmetries of the result
-    joint     whether all of these take random widths at once
-    exported  whether torch.export takes the joint result
+    resized   groups that take part in a resize that was proved: the result runs, and its own
+              symmetries are the old ones with the new widths
+    joint     how all, or nearly all, groups were resized at once: at "random" widths; else to
+              "halves" of all, of all but the heads (whose number the rest must be a multiple of),
+              of all but the features of a head, or of all but both
+    exported  whether torch.export takes that result, and gives the same outputs
 
-Counted of Torch-Pruning: its own groups (`get_all_groups`) whose root is no output layer. Half of
-the channels of one are removed from a copy by `get_pruning_group` and `prune`.
+A group that no joint resize had is tried alone, at half its width.
+
+Counted of Torch-Pruning: its own groups (`get_all_groups`) that some layer reads. Half of the
+channels of one are removed from a copy by `get_pruning_group` and `prune`. Of a network with many
+groups, 20 are tried.
 
     runs      groups after which the network runs
-    right     groups after which it computes what the full network does once these channels are
-              zero in every layer that reads them; groups with a norm over the channels are
-              counted as right if they run, as there nothing else can be compared
+    right     groups after which it computes what the full network does once these channels are zero
+              in every layer that reads them; groups with a norm over the channels are counted as
+              right if they run, as there nothing else can be compared
 
 A network that Torch-Pruning cannot trace has no groups there, which is told.
 """
@@ -28,6 +33,7 @@ import json
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,10 +42,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-import onefold
-from onefold.symmetry import example_batch, find_symmetries
-
 sys.path[:0] = [str(Path(__file__).parents[2] / place) for place in ("tests", "tests/networks")]
+
+from tvshim import import_torchvision  # noqa: E402
+
+import_torchvision()
+
+from symmetry_builders import NETWORKS  # noqa: E402
+from symmetry_language_builders import LANGUAGE_NETWORKS  # noqa: E402
+from width_slices import half_the_units, heads_and_features, random_units  # noqa: E402
+
+import onefold  # noqa: E402
+from onefold.symmetry import example_batch, find_symmetries  # noqa: E402
+from onefold.weights.resized import mark_of  # noqa: E402
+
+MOST = 20  # groups of a network that Torch-Pruning is tried on
 OUT = Path(__file__).parents[1] / "results" / "widths" / "coverage.json"
 
 
@@ -52,31 +69,31 @@ def main() -> None:
     if arguments.torch_pruning:
         sys.path.append(arguments.torch_pruning)
     pruning, why = _torch_pruning()
-    from symmetry_builders import NETWORKS
-    from symmetry_language_builders import LANGUAGE_NETWORKS
-
     warnings.simplefilter("ignore")
     rows: dict[str, Any] = {}
     for name, build in (NETWORKS | LANGUAGE_NETWORKS).items():
         if arguments.only and name not in arguments.only:
             continue
-        rows[name] = measured(name, build, pruning)
+        rows[name] = measured(build, pruning)
         print(_line(name, rows[name]), flush=True)
+        if not arguments.only:
+            _store(rows, pruning, why, arguments.out)
+    print(json.dumps(totals(rows), indent=1))
+
+
+def _store(rows: dict[str, Any], pruning: Any, why: str, out: Path) -> None:
+    """Write what is known so far."""
+    version = getattr(pruning, "__version__", "") or why or "as installed"
     result = {
-        "versions": {
-            "torch": torch.__version__,
-            "torch_pruning": getattr(pruning, "__version__", why),
-        },
-        "networks": rows,
+        "versions": {"torch": torch.__version__, "torch_pruning": version},
         "totals": totals(rows),
+        "networks": rows,
     }
-    print(json.dumps(result["totals"], indent=1))
-    if not arguments.only:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def measured(name: str, build: Callable[[], Any], pruning: Any) -> dict[str, Any]:
+def measured(build: Callable[[], Any], pruning: Any) -> dict[str, Any]:
     """The counts of one network."""
     torch.manual_seed(0)
     try:
@@ -94,93 +111,112 @@ def measured(name: str, build: Callable[[], Any], pruning: Any) -> dict[str, Any
 def ours(model: nn.Module, inputs: Any) -> dict[str, Any]:
     """What onefold.resize takes."""
     spec = find_symmetries(model, inputs)
-    refused: dict[str, str] = {}
-    taken: dict[str, int] = {}
+    heads, features = heads_and_features(spec)
+    attempts: dict[str, Any] = {"random": random_units(model, spec, 0)}
+    for what, whole in (
+        ("halves", set()),
+        ("halves, heads kept", heads),
+        ("halves, features of heads kept", features),
+        ("halves, both kept", heads | features),
+    ):
+        attempts.setdefault(what, half_the_units(spec, 0, whole))
+    resized: set[str] = set()
+    best: tuple[str, int, nn.Module | None] = ("", 0, None)
+    for what, units in attempts.items():
+        small = _tried(model, spec, units, inputs)
+        if isinstance(small, nn.Module):
+            taken = mark_of(small)["widths"]
+            resized |= {n for n, width in taken.items() if width != spec.group(n).size}
+            if best[2] is None:
+                best = (what, len(taken), small)
+        if len(resized) == len(spec.groups) or best[0] == "random":
+            break
+    refused = {}
     for group in spec.groups:
-        try:
-            onefold.resize(model, spec, {group.name: -(-group.size // 2)}, example_inputs=inputs)
-            taken[group.name] = group.size
-        except Exception as error:
-            refused[group.name] = f"{type(error).__name__}: {error}"[:200]
-    generator = torch.Generator().manual_seed(0)
-    widths = {
-        name: int(torch.randint(min(2, size), size + 1, (), generator=generator))
-        for name, size in taken.items()
-    }
-    joint, exported, why = _joint(model, spec, widths, inputs)
+        if group.name not in resized:
+            small = _tried(model, spec, {group.name: -(-group.size // 2)}, inputs)
+            if isinstance(small, nn.Module):
+                resized |= set(mark_of(small)["widths"])
+            else:
+                refused[group.name] = small
     return {
         "groups": len(spec.groups),
-        "alone": len(taken),
-        "joint": joint,
-        "exported": exported,
-        "why": why,
+        "resized": len(resized),
+        "joint": best[0],
+        "joint groups": best[1],
+        "exported": best[2] is not None and _exports(best[2].eval(), inputs),
         "refused": refused,
     }
 
 
-def _joint(
-    model: nn.Module, spec: onefold.SymmetrySpec, widths: dict[str, int], inputs: Any
-) -> tuple[bool, bool, str]:
+def _tried(model: nn.Module, spec: Any, widths: Any, inputs: Any) -> nn.Module | str:
+    """The resized network, or why it is refused."""
     try:
-        small = onefold.resize(model, spec, widths, example_inputs=inputs).eval()
-    except Exception as error:
-        return False, False, f"{type(error).__name__}: {error}"[:200]
+        return onefold.resize(model, spec, widths, example_inputs=inputs)
+    except onefold.OnefoldError as error:
+        return f"{type(error).__name__}: {error}"[:250]
+
+
+def _exports(model: nn.Module, inputs: Any) -> bool:
     batch = example_batch(inputs)
     try:
-        torch.export.export(small, batch.args, batch.kwargs)
-    except Exception as error:
-        return True, False, f"{type(error).__name__}: {error}"[:200]
-    return True, True, ""
+        exported = torch.export.export(model, batch.args, batch.kwargs).module()
+        with torch.no_grad():
+            return _alike(exported(*batch.args, **batch.kwargs), model(*batch.args, **batch.kwargs))
+    except Exception:
+        return False
 
 
 def theirs(model: nn.Module, inputs: Any, pruning: Any) -> dict[str, Any]:
     """What Torch-Pruning's dependency graph takes."""
     batch = example_batch(inputs)
-    given = batch.kwargs if batch.kwargs else batch.args
+    given = dict(batch.kwargs) if batch.kwargs else batch.args
     try:
         graph = pruning.DependencyGraph().build_dependency(copy.deepcopy(model).eval(), given)
-        roots = [group[0].dep.target.name.split(" ")[0] for group in _groups(graph, pruning)]
+        count = len(_groups(graph))
     except Exception as error:
-        return {"groups": 0, "runs": 0, "right": 0, "why": f"{type(error).__name__}: {error}"[:200]}
-    runs = right = 0
-    for number in range(len(roots)):
-        ran, same = _pruned(model, batch, given, number, pruning)
-        runs, right = runs + ran, right + same
-    return {"groups": len(roots), "runs": runs, "right": right, "why": ""}
+        why = f"{type(error).__name__}: {error}"[:200]
+        return {"groups": 0, "tried": 0, "runs": 0, "right": 0, "why": why}
+    numbers = sorted({round(k * (count - 1) / (MOST - 1)) for k in range(MOST)} if count else ())
+    found = [_pruned(model, batch, given, number, pruning) for number in numbers]
+    return {
+        "groups": count,
+        "tried": len(found),
+        "runs": sum(ran for ran, _ in found),
+        "right": sum(right for _, right in found),
+        "why": "",
+    }
 
 
-def _groups(graph: Any, pruning: Any) -> list[Any]:
-    """Its groups without those of the outputs, whose number is the user's."""
-    found = []
-    for group in graph.get_all_groups():
-        readers = [item for item in group if graph.is_in_channel_pruning_fn(item.dep.handler)]
-        if readers:
-            found.append(group)
-    return found
+def _groups(graph: Any) -> list[Any]:
+    """Its groups without those of the outputs, which no layer reads."""
+    return [
+        group
+        for group in graph.get_all_groups()
+        if any(graph.is_in_channel_pruning_fn(item.dep.handler) for item in group)
+    ]
 
 
 def _pruned(
     model: nn.Module, batch: Any, given: Any, number: int, pruning: Any
 ) -> tuple[bool, bool]:
-    """Whether a copy runs without half of the channels of a group, and computes the right thing."""
+    """Whether a copy runs without half of a group's channels, and computes the right thing."""
     network = copy.deepcopy(model).eval()
     try:
         graph = pruning.DependencyGraph().build_dependency(network, given)
-        group = _groups(graph, pruning)[number]
-        layer, function = group[0].dep.target.module, group[0].dep.handler
-        count = len(group[0].idxs)
-        group = graph.get_pruning_group(layer, function, list(range(count // 2)))
+        found = _groups(graph)[number]
+        layer, function = found[0].dep.target.module, found[0].dep.handler
+        group = graph.get_pruning_group(layer, function, list(range(len(found[0].idxs) // 2)))
         if not graph.check_pruning_group(group):
             return False, False
         normed = _zeroed(group, graph)
         with torch.no_grad():
             wanted = network(*batch.args, **batch.kwargs)
-        group.prune()
-        with torch.no_grad():
-            found = network(*batch.args, **batch.kwargs)
+            group.prune()
+            after = network(*batch.args, **batch.kwargs)
     except Exception:
         return False, False
-    return True, normed or _alike(wanted, found)
+    return True, normed or _alike(wanted, after)
 
 
 def _zeroed(group: Any, graph: Any) -> bool:
@@ -223,37 +259,40 @@ def _torch_pruning() -> tuple[Any, str]:
 
 
 def totals(rows: dict[str, Any]) -> dict[str, Any]:
-    """Sums over all networks that both were tried on."""
-    found = {name: row for name, row in rows.items() if "onefold" in row}
-    own = [row["onefold"] for row in found.values()]
+    """Sums over the networks, and means of the shares by network."""
+    own = [row["onefold"] for row in rows.values() if "onefold" in row]
     result: dict[str, Any] = {
         "networks": len(own),
         "groups": sum(row["groups"] for row in own),
-        "alone": sum(row["alone"] for row in own),
-        "joint": sum(row["joint"] for row in own),
+        "resized": sum(row["resized"] for row in own),
+        "mean share": _mean([row["resized"] / row["groups"] for row in own if row["groups"]]),
+        "networks all resized": sum(row["resized"] == row["groups"] for row in own),
+        "joint": Counter(row["joint"] or "none" for row in own),
         "exported": sum(row["exported"] for row in own),
     }
-    other = [row["torch_pruning"] for row in found.values() if "torch_pruning" in row]
+    other = [row["torch_pruning"] for row in rows.values() if "torch_pruning" in row]
     if other:
         result["torch_pruning"] = {
-            "groups": sum(row["groups"] for row in other),
-            "runs": sum(row["runs"] for row in other),
-            "right": sum(row["right"] for row in other),
+            **{key: sum(row[key] for row in other) for key in ("groups", "tried", "runs", "right")},
+            "mean share right": _mean([row["right"] / max(1, row["tried"]) for row in other]),
+            "networks all right": sum(0 < row["tried"] == row["right"] for row in other),
             "networks without a graph": sum(not row["groups"] for row in other),
-            "networks all right": sum(0 < row["groups"] == row["right"] for row in other),
         }
-        result["networks all resized"] = sum(row["alone"] == row["groups"] for row in own)
     return result
+
+
+def _mean(shares: list[float]) -> float:
+    return round(sum(shares) / max(1, len(shares)), 3)
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
     if "skipped" in row:
-        return f"{name:40} skipped: {row['skipped']}"
+        return f"{name:36} skipped: {row['skipped']}"
     own, other = row["onefold"], row.get("torch_pruning")
-    text = f"{name:40} {own['alone']:3} of {own['groups']:3} groups, joint {own['joint']!s:5}"
+    text = f"{name:36} {own['resized']:3} of {own['groups']:3} groups, {own['joint'] or 'none':30}"
     text += f" exported {own['exported']!s:5} {own['seconds']:6.1f} s"
     if other:
-        text += f" | {other['runs']:3} run, {other['right']:3} right of {other['groups']:3}"
+        text += f" | {other['runs']:2} run, {other['right']:2} right of {other['tried']:2}"
     return text
 
 

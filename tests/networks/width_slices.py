@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from onefold.symmetry import SymmetrySpec
 from onefold.symmetry.axes import Case, Fixed, Live, Prod, Sum, Term
+from onefold.widths import tied_groups
 
 Kept = Mapping[str, list[int]]
 
@@ -68,15 +69,44 @@ def _names(axes: tuple[Term, ...], index: str) -> bool:
     return any(map(inside, axes))
 
 
+def heads_and_features(spec: SymmetrySpec) -> tuple[set[str], set[str]]:
+    """The groups that count heads or other fibres, and those that are within one."""
+    features = {group.name for group in spec.groups if group.over}
+    return {name for group in spec.groups for name in group.over if name in spec}, features
+
+
 def random_units(
-    spec: SymmetrySpec, seed: int, groups: list[str] | None = None
+    model: nn.Module, spec: SymmetrySpec, seed: int, groups: Sequence[str] | None = None
 ) -> dict[str, list[int]]:
-    """Some units of every group (or of those named), in a random order."""
+    """Some units of every group (or of those named), in a random order.
+
+    Groups that one number of a module counts together get one random width.
+    """
     generator = torch.Generator().manual_seed(seed)
+    together = {name: min(names) for names in tied_groups(model, spec) for name in names}
+    counts: dict[str, int] = {}
     found = {}
     for group in spec.groups:
         if groups is None or group.name in groups:
             least = min(2, group.size)
-            count = int(torch.randint(least, group.size + 1, (), generator=generator))
-            found[group.name] = torch.randperm(group.size, generator=generator)[:count].tolist()
+            most = max(least + 1, group.size)  # exclusive, so that a group becomes narrower
+            count = int(torch.randint(least, most, (), generator=generator))
+            count = counts.setdefault(together.get(group.name, group.name), count)
+            found[group.name] = _drawn(group.size, count, generator)
     return found
+
+
+def half_the_units(
+    spec: SymmetrySpec, seed: int, whole: Collection[str] = ()
+) -> dict[str, list[int]]:
+    """Half of the units of every group but `whole`, in a random order."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        group.name: _drawn(group.size, max(2, -(-group.size // 2)), generator)
+        for group in spec.groups
+        if group.name not in whole
+    }
+
+
+def _drawn(size: int, count: int, generator: torch.Generator) -> list[int]:
+    return torch.randperm(size, generator=generator)[:count].tolist()

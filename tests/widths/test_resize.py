@@ -74,7 +74,7 @@ def test_a_narrower_network_is_a_slice_of_every_tensor(name: str) -> None:
     settled(model)
     before = copy.deepcopy(model.state_dict())
     spec = find_symmetries(model, x)
-    kept = random_units(spec, 1)
+    kept = random_units(model, spec, 1)
     small = onefold.resize(model, spec, kept, example_inputs=x)
     assert type(small) is type(model)
     for tensor, cut in sliced(model, spec, kept).items():

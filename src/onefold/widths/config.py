@@ -86,9 +86,9 @@ def _fitted(
         return None
     sizes: dict[int, set[int]] = {}
     for terms in axes.values():
-        for old, new in parts_of(terms, widths).values():
-            if old != new:
-                sizes.setdefault(old, set()).add(new)
+        for part in parts_of(terms, widths).values():
+            if part.before != part.after:
+                sizes.setdefault(part.before, set()).add(part.after)
     custom = {(name, attribute) for name, attribute, _ in changed_sizes(before, first)}
 
     def wrong(made: nn.Module) -> int:

@@ -41,6 +41,11 @@ class Made(Generic[M]):
     outcome: Outcome | None
     said: bool
 
+    @property
+    def refused(self) -> bool:
+        """Whether it was run and is not what it shall be."""
+        return self.outcome is not None and not self.outcome.proved
+
 
 def make(
     model: M,
@@ -75,7 +80,7 @@ def make(
             return Made(network, outcome, True)
         # shapes do not tell all, such as the number of heads
         network = _with_units(model, spec, units)
-    choices = choices_of(network, spec.axes, widths)
+    choices = choices_of(network, spec, widths)
     for choice in choices:
         choice.take(0)
     if batch is None:

@@ -19,8 +19,8 @@ from onefold.symmetry import example_batch
 from onefold.symmetry.spec import SymmetrySpec
 from onefold.widths.making import make
 from onefold.widths.mark import mark
-from onefold.widths.search import Outcome
-from onefold.widths.ties import tied_groups
+from onefold.widths.search import Outcome, on_device_of, run
+from onefold.widths.ties import same_heads, tied_groups, with_attention
 from onefold.widths.units import chosen_units
 
 M = TypeVar("M", bound=nn.Module)
@@ -46,8 +46,9 @@ def resize(
         model: the network; it is left as it is.
         spec: its symmetries, of `onefold.find_symmetries`.
         widths: group name -> number of units, or the numbers of the units that stay, in their new
-            order. Other groups stay, but those that one size of a module counts together with a
-            named one, as the states of all layers of an LSTM, get its width.
+            order. Other groups stay, but those that one number of a module counts together with a
+            named one (`tied_groups`) get its width, and so do further features of the same heads
+            where the network does not run otherwise.
         example_inputs: one batch, as for `find_symmetries`.
         round_to: numbers of units become multiples of it, upwards; a narrower group never becomes
             wider by it than it was. Heads stay whole.
@@ -64,12 +65,16 @@ def resize(
     """
     tied = tied_groups(model, spec)
     units = chosen_units(spec, widths, round_to=round_to, tied=tied)
-    sizes = {name: chosen.shape[-1] for name, chosen in units.items()}
+    units = with_attention(model, spec, units)
     batch = None if example_inputs is None else example_batch(example_inputs)
     made = make(model, spec, units, batch)
-    if made.outcome is not None and not made.outcome.proved:
-        refused = [name for name in units if not _runs_alone(model, spec, name, units[name], batch)]
-        raise WidthsError(_refusal(model, made.outcome, sizes, refused or list(units)))
+    if made.refused and set(together := same_heads(spec, units)) > set(units):
+        other = make(model, spec, together, batch)
+        made, units = (made, units) if other.refused else (other, together)
+    sizes = {name: chosen.shape[-1] for name, chosen in units.items()}
+    if made.outcome is not None and made.refused:
+        alone = [name for name in units if not _runs_alone(model, spec, name, units[name], batch)]
+        raise WidthsError(_refusal(model, made.outcome, sizes, alone or list(units)))
     mark(made.network, model, spec, sizes, said=made.said)
     return made.network
 
@@ -77,12 +82,12 @@ def resize(
 def _runs_alone(
     model: nn.Module, spec: SymmetrySpec, name: str, units: Tensor, batch: Batch | None
 ) -> bool:
-    """Whether the network runs with this group alone in its new width, without a long search."""
+    """Whether the network runs with this group alone in its new width, at a first look."""
     try:
-        outcome = make(model, spec, {name: units}, batch, most=20).outcome
+        network = make(model, spec, {name: units}, None).network
     except WidthsError:
         return False
-    return outcome is None or outcome.proved
+    return batch is None or run(network, on_device_of(network, batch)).ran
 
 
 def _refusal(

@@ -8,7 +8,8 @@ failed. The result is proved, whatever the search has done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +21,13 @@ from onefold.batches import Batch
 from onefold.caches import restored_attributes
 from onefold.errors import OnefoldError
 from onefold.symmetry import solve, trace
+from onefold.symmetry.axes import Group
 from onefold.symmetry.spec import SymmetrySpec
 from onefold.widths.attributes import Choice
 
 MOST_RUNS = 300
 MOST_TRACES = 40
+MOST_PAIRED = 12  # attributes of which pairs are tried
 
 
 @dataclass(frozen=True, order=True)
@@ -68,25 +71,54 @@ def find_sizes(
         most: runs of the network at most.
     """
     best = tried(network, batch, spec, widths)
-    runs = traces = 0
-    moved = True
-    while not best.proved and moved:
-        moved = False
-        for choice in _in_order(choices, best):
-            before = choice.taken
-            for number in range(len(choice.options)):
-                if number == before or runs >= most or traces >= MOST_TRACES:
-                    continue
-                choice.take(number)
-                found = tried(network, batch, spec, widths)
-                runs, traces = runs + 1, traces + found.ran
-                if found > best:
-                    best, moved = found, True
-                    break
-                choice.take(before)
-            if moved:
-                break
+    search = _Search(network, batch, spec, widths, most)
+    while not best.proved:
+        ordered = _in_order(choices, best)
+        pairs = itertools.combinations(ordered[:MOST_PAIRED], 2)
+        better = search.above(best, [(one,) for one in ordered]) or search.above(best, pairs)
+        if better is None:
+            break
+        best = better
     return best
+
+
+@dataclass
+class _Search:
+    """Options of a network's attributes tried in turn, as long as runs and traces are left."""
+
+    network: nn.Module
+    batch: Batch
+    spec: SymmetrySpec
+    widths: Mapping[str, int]
+    runs: int
+    traces: int = MOST_TRACES
+
+    def above(self, best: Outcome, tuples: Iterable[tuple[Choice, ...]]) -> Outcome | None:
+        """Take the first options of some choices with which the network gets further.
+
+        Returns:
+            How far it gets then; None, with the options as they were, if it never does.
+        """
+        for changing in tuples:
+            before = [choice.taken for choice in changing]
+            others = [
+                [k for k in range(len(choice.options)) if k != choice.taken] for choice in changing
+            ]
+            for numbers in itertools.product(*others):
+                if self.runs <= 0 or self.traces <= 0:
+                    return None
+                _take(changing, numbers)
+                found = tried(self.network, self.batch, self.spec, self.widths)
+                self.runs, self.traces = self.runs - 1, self.traces - found.ran
+                if found > best:
+                    return found
+                _take(changing, before)
+        return None
+
+
+def _take(choices: Sequence[Choice], numbers: Sequence[int]) -> None:
+    for choice, number in zip(choices, numbers, strict=True):
+        choice.take(number)
 
 
 def tried(
@@ -111,14 +143,21 @@ def unlike(spec: SymmetrySpec, own: SymmetrySpec, widths: Mapping[str, int]) -> 
 
     A group of one unit has nothing that could move, so it is none any more.
     """
-    theirs = {(slot.tensor, slot.axis, group.size) for group in own.groups for slot in group.slots}
+    theirs = {group.name: (group.size, _places(group)) for group in own.groups}
+    lost = any(widths.get(group.name, group.size) == 1 for group in spec.groups)
+    held = {(place, group.size) for group in own.groups for place in _places(group)}
     wrong = []
     for group in spec.groups:
         width = widths.get(group.name, group.size)
-        held = all((slot.tensor, slot.axis, width) in theirs for slot in group.slots)
-        if width > 1 and not held:
+        # without the groups of one unit, the others have other numbers
+        there = width == 1 or all((place, width) in held for place in _places(group))
+        if theirs.get(group.name) != (width, _places(group)) and not (lost and there):
             wrong.append(group.name)
     return wrong
+
+
+def _places(group: Group) -> tuple[tuple[str, int], ...]:
+    return tuple((slot.tensor, slot.axis) for slot in group.slots)
 
 
 def run(network: nn.Module, batch: Batch) -> Outcome:
