@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from width_slices import half_the_units, heads_and_features, random_units, sliced
 
 import onefold
+from onefold.errors import WidthsError
 from onefold.symmetry import SymmetrySpec, example_batch, find_symmetries
 from onefold.symmetry.widening import Widening
 from onefold.weights.resized import mark_of
@@ -31,17 +32,19 @@ FREE = [
     *("many inputs and outputs", "super resolution", "mixture of experts"),
     *("torchvision resnet50", "torchvision wide_resnet", "torchvision densenet"),
     *("torchvision squeezenet", "torchvision convnext", "timm convnext", "timm mlp mixer"),
-    *("timm resmlp", "timm gmlp"),
+    *("timm resmlp", "timm gmlp", "torchvision resnet18"),
 ]
 # Networks in which half of everything fits: the channels in a group of a norm or of a convolution
 # divide, or torch's attention takes as much as its heads have together.
 HALVES = ["u-net, group norm", "squeeze, excite, shuffle", "torchvision resnext", "timm se resnet"]
 # Networks that take as many features as their heads have together, and keep their heads here.
 HEADED = [
-    *("transformer encoder", "transformer encoder, norm first", "decoder with tied head"),
-    *("matmul attention", "shifted windows", "kept bias", "torchvision vit", "timm vit"),
-    *("timm beit", "transformers distilbert", "transformers albert", "transformers gpt2"),
+    *("transformer encoder", "transformer encoder, norm first", "transformer"),
+    *("decoder with tied head", "torchvision vit", "timm vit", "timm deit distilled"),
+    *("transformers vit", "transformers distilbert", "transformers albert", "transformers gpt2"),
 ]
+# Networks with a width of heads written into their code.
+WRITTEN = ["matmul attention", "kept bias", "shifted windows", "timm beit", "transformers llama"]
 
 
 def test_there_are_enough() -> None:
@@ -72,10 +75,26 @@ def test_a_network_of_other_widths(name: str, tmp_path: Path) -> None:
     check_wider(name, network, spec)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_width_in_the_code_is_refused_by_name(name: str) -> None:
+    """Features that heads sum stay, as the code has one number for them and for what stays."""
+    network = NETWORKS[name]()
+    spec = find_symmetries(network.model, network.inputs)
+    feature = sorted(heads_and_features(spec)[1])[-1]
+    with pytest.raises(WidthsError, match=f"cannot run with another width of groups? .*{feature}"):
+        onefold.resize(network.model, spec, {feature: 2}, example_inputs=network.inputs)
+
+
 def units_of(name: str, model: nn.Module, spec: SymmetrySpec) -> dict[str, list[int]]:
     if name in FREE:
         return random_units(model, spec, 1)
-    heads = heads_and_features(spec)[0] if name in HEADED else set()
+    if name not in HEADED:
+        return half_the_units(spec, 1)
+    heads, features = heads_and_features(spec)
+    if any(isinstance(module, nn.MultiheadAttention) for module in model.modules()):
+        odd = {head for head in heads if spec.group(head).size % 2}
+        return half_the_units(spec, 1, odd | features)  # features follow by themselves
     return half_the_units(spec, 1, heads)
 
 
@@ -83,7 +102,7 @@ def check_training(model: nn.Module, inputs: Any) -> None:
     """A step changes the network, and every parameter that the loss depends on has its shape."""
     batch = example_batch(inputs)
     before = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
-    loss = sum(x.float().square().mean() for x in outputs(model.train(), inputs))
+    loss = sum((x.float() - 1).square().mean() for x in outputs(model.train(), inputs))
     loss.backward()
     torch.optim.SGD(model.parameters(), 1e-3).step()
     model.zero_grad()
@@ -102,14 +121,12 @@ def check_wider(name: str, network: Network, spec: SymmetrySpec) -> None:
     """One more unit of every group that no norm, mean or attention runs over changes nothing."""
     model = network.model.double()
     changing = widening_changes(model, spec, doubled(network.inputs))
-    heads, features = heads_and_features(spec) if name in HEADED else (set(), set())
+    heads, features = heads_and_features(spec) if name not in FREE else (set(), set())
     wider = {
         group.name: group.size + 1
         for group in spec.groups
         if group.name not in {*changing, *heads, *features}
     }
-    if name in HALVES:  # channels of a group of a convolution or norm stay divisible
-        wider = {group.name: 2 * group.size for group in spec.groups if group.name in wider}
     proved_by = doubled(network.inputs) if name in HEADED else None
     wide = onefold.resize(model, spec, wider, example_inputs=proved_by)
     with torch.no_grad(), Widening():

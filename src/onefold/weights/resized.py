@@ -27,16 +27,7 @@ def metadata_of(module: nn.Module) -> dict[str, str]:
     mark = mark_of(module)
     if not mark:
         return {}
-    buffers = dict(module.named_buffers(remove_duplicate=False))
-    kept = {  # buffers that are in no state dict
-        name: {
-            "dtype": str(buffers[name].dtype).removeprefix("torch."),
-            "is": buffers[name].tolist(),
-        }
-        for name in mark.get("buffers", ())
-        if name in buffers
-    }
-    return {KEY: json.dumps({**mark, "buffers": kept}, sort_keys=True)}
+    return {KEY: json.dumps(mark, sort_keys=True)}
 
 
 def advice(metadata: Mapping[str, str]) -> str:

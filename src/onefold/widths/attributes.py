@@ -150,13 +150,14 @@ def _choices(met: Sequence[tuple[Holder, Found]]) -> Iterator[Choice]:
     for path in shared:
         values = tuple(found[path][0] for _, found in met)
         named = wanted and first[path][1] == wanted  # what the name says counts more
-        votes[values] = votes.get(values, 0) + (1000 if named else values != unchanged)
+        votes[values] = votes.get(values, 0) + (1000 if named else 1)
     if set(votes) <= {unchanged}:
         return
     if _OTHER.search(holders[0].name):
         votes[unchanged] = 1e6
     votes.setdefault(unchanged, 0)
-    yield Choice(holders, sorted(votes, key=lambda values: -votes[values]))
+    order = sorted(votes, key=lambda values: (-votes[values], values == unchanged))
+    yield Choice(holders, order)
 
 
 def _wanted(name: str) -> str:

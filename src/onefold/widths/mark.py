@@ -37,7 +37,6 @@ def mark(
         said: whether its config says its widths.
     """
     old = mark_of(before)
-    stored = before.state_dict(keep_vars=True)
     was, now = tensors_of(before), tensors_of(network)
     shapes = {name: list(t.shape) for name, t in was.items() if t.shape != now[name].shape}
     sizes = {name: dict(values) for name, values in old.get("sizes", {}).items()}
@@ -56,6 +55,5 @@ def mark(
             "sizes": sizes,
             "config": {**old.get("config", {}), **changed_config(before, network)},
             "said": said,
-            "buffers": sorted({*old.get("buffers", ()), *(n for n in shapes if n not in stored)}),
         },
     )

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from onefold.arguments import checked
@@ -95,23 +94,12 @@ def _facts(text: str, where: str) -> dict[str, Any]:
         for numbers in facts["config"].values():
             if not all(type(value) is int for value in numbers.values()):
                 raise ValueError("config")
-        return {
-            **facts,
-            "said": bool(facts["said"]),
-            "buffers": {n: _buffer(of) for n, of in facts["buffers"].items()},
-        }
+        return {**facts, "said": bool(facts["said"])}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, RuntimeError) as error:
         raise WeightsError(
             f"{where} has damaged metadata: {KEY} does not say how the network was resized; write"
             " the file again."
         ) from error
-
-
-def _buffer(stored: Mapping[str, Any]) -> Tensor:
-    dtype = getattr(torch, str(stored["dtype"]))
-    if not isinstance(dtype, torch.dtype):
-        raise ValueError(stored["dtype"])
-    return torch.tensor(stored["is"], dtype=dtype)
 
 
 def _rebuilt(network: M, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> M:
@@ -126,11 +114,8 @@ def _rebuilt(network: M, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]
                 f"{other} its '{name}' {has}, but had shape {tuple(shape)} before; let the factory"
                 " make the network as it was before it was resized."
             )
-        stored = facts["buffers"].get(name)
-        if stored is None and name in tensors:
-            stored = torch.empty(tensors[name].shape)
-        if stored is not None:
-            new[name] = stored.to(own[name])
+        if name in tensors:
+            new[name] = own[name].new_empty(tensors[name].shape)
     modules = dict(network.named_modules(remove_duplicate=False))
     for name, sizes in facts["sizes"].items():
         for attribute, value in sizes.items():
@@ -154,5 +139,5 @@ def _rebuilt(network: M, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]
                     " was before it was resized."
                 )
             setattr(*held[dotted], value)
-    setattr(result, MARK, {**facts, "buffers": sorted(facts["buffers"])})
+    setattr(result, MARK, facts)
     return result
