@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import symmetry_networks as nets
 import torch
-from refusals import Result, sentence_of
 from torch import nn
 
 import onefold
 from onefold.errors import OutputError, WeightsError
+from onefold.sources import DiskMembers
 from onefold.sources.networks import digits
 from onefold.symmetry import find_symmetries
 from onefold.weights import read
@@ -83,20 +82,13 @@ def test_a_factory_must_make_a_network(tmp_path: Path) -> None:
         onefold.load_resized(lambda: {"a": 1}, resized(tmp_path))  # type: ignore[type-var]
 
 
-def test_commands_say_that_a_member_is_resized(
-    tmp_path: Path, onefold: Callable[..., Result]
-) -> None:
-    import onefold as library
-
+def test_a_member_on_disk_is_no_resized_file(tmp_path: Path) -> None:
     model, x = digits(), torch.randn(2, 1, 8, 8)
-    plain = library.save(model, tmp_path / "plain.safetensors")
-    spec = find_symmetries(model, x)
-    small = library.save(library.resize(model, spec, {"g0": 5}), tmp_path / "small.safetensors")
-    outcome = onefold(
-        *("merge", str(plain), str(small), "--model", "digits", "--data", "sklearn:digits"),
-        *("--output", str(tmp_path / "out.safetensors")),
-    )
-    assert "resized: onefold.load_resized" in sentence_of(outcome)
+    plain = onefold.save(model, tmp_path / "plain.safetensors")
+    small = onefold.resize(model, find_symmetries(model, x), {"g0": 5})
+    file = onefold.save(small, tmp_path / "small.safetensors")
+    with pytest.raises(WeightsError, match=r"resized: onefold\.load_resized"):
+        DiskMembers("digits", [str(plain), str(file)])
 
 
 def bert(**sizes: int) -> nn.Module:

@@ -33,6 +33,7 @@ from onefold.weights import (
 from onefold.weights.duplicates import told, twins
 from onefold.weights.files import PathLike
 from onefold.weights.reader import Checkpoint
+from onefold.weights.resized import advice
 
 
 class DiskMembers(Members):
@@ -107,7 +108,10 @@ class DiskMembers(Members):
             try:
                 checkpoint = fitted(stored, network)
             except WeightsError:
-                if path is not self.paths[0]:  # is it the first of another architecture?
+                resized = advice(stored.metadata)
+                if (
+                    path is not self.paths[0] and not resized
+                ):  # is it the first of another architecture?
                     pair = [first.tensors, stored.tensors]
                     check_members(pair, [str(first.paths[0]), name])
                 raise
