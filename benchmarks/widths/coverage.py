@@ -64,15 +64,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--torch-pruning", default="", help="folder that holds torch_pruning")
     parser.add_argument("--only", nargs="*", default=[], help="names of networks; all by default")
+    parser.add_argument("--resume", action="store_true", help="keep what the file holds")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     if arguments.torch_pruning:
         sys.path.append(arguments.torch_pruning)
     pruning, why = _torch_pruning()
     warnings.simplefilter("ignore")
-    rows: dict[str, Any] = {}
+    kept = arguments.resume and arguments.out.exists()
+    rows: dict[str, Any] = json.loads(arguments.out.read_text())["networks"] if kept else {}
     for name, build in (NETWORKS | LANGUAGE_NETWORKS).items():
-        if arguments.only and name not in arguments.only:
+        if name in rows or (arguments.only and name not in arguments.only):
             continue
         rows[name] = measured(build, pruning)
         print(_line(name, rows[name]), flush=True)

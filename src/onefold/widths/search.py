@@ -25,9 +25,9 @@ from onefold.symmetry.axes import Group
 from onefold.symmetry.spec import SymmetrySpec
 from onefold.widths.attributes import Choice
 
-MOST_RUNS = 300
-MOST_TRACES = 40
-MOST_PAIRED = 12  # attributes of which pairs are tried
+MOST_RUNS = 100
+MOST_TRACES = 12
+MOST_PAIRED = 8  # attributes of which pairs are tried
 
 
 @dataclass(frozen=True, order=True)
