@@ -59,3 +59,16 @@ def budget_claim(run: dict[str, Any]) -> str:
         f"{shown(point['over the best member'])} points, {share:.0f} % of the ensemble's gain,"
         " where members know different classes"
     )
+
+
+@table("what was tried of budgets")
+def tried_table(told: dict[str, Any]) -> list[str]:
+    """A row for each idea, by its cost."""
+    rows = sorted(told["rows"].items(), key=lambda item: (round(item[1]["cost"], 1), item[0]))
+    return [
+        "| fold | multiply-adds | accuracy |",
+        "|---|---|---|",
+        f"| best member | 1.00 | {max(told['members']):.1f} |",
+        *(f"| {name} | {one['cost']:.2f} | {one['accuracy']:.1f} |" for name, one in rows),
+        f"| ensemble | 2.00 | {told['ensemble']:.1f} |",
+    ]

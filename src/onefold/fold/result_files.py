@@ -9,8 +9,10 @@ from torch import nn
 
 from onefold.alignment import Alignment
 from onefold.fold.merge_report import MergeReport, MergeResult
-from onefold.weights import load, save
+from onefold.weights import load, read, save
 from onefold.weights.atomic import fill
+from onefold.weights.resized import KEY as RESIZED
+from onefold.widths.saved import rebuilt
 
 STATE, MAPS, REPORT = "result.safetensors", "alignment.safetensors", "report.json"
 
@@ -31,12 +33,16 @@ def load_result(model: nn.Module, folder: Path) -> MergeResult[nn.Module]:
     """The result that `save_result` wrote.
 
     Args:
-        model: a network of the result's architecture, which takes its weights.
+        model: a network of the members' architecture, which takes the weights; where the result
+            has other widths, a copy of it does.
         folder: the folder.
 
     Raises:
         WeightsError: the weights cannot be read.
     """
+    checkpoint = read(folder / STATE, check_finite=False)
+    if RESIZED in checkpoint.metadata:
+        model = rebuilt(model, checkpoint, str(folder / STATE))
     model.load_state_dict(load(folder / STATE, check_finite=False))
     facts = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     report = MergeReport(**{**facts, "weights": tuple(facts["weights"])})
