@@ -41,7 +41,7 @@ def _row(name: str, one: dict[str, Any], polished: dict[str, Any]) -> str:
     after = polished.get("over the best member polished")
     return (
         f"| {name}, {one['multiply-adds']:.2f} | {one['accuracy']:.1f} | {gain} | {told} |"
-        f" {polished.get('accuracy', '') if polished else ''} | {shown(after) if after else ''} |"
+        f" {polished['accuracy'] if polished else ''} | {shown(after) if after else ''} |"
     )
 
 
@@ -71,4 +71,21 @@ def tried_table(told: dict[str, Any]) -> list[str]:
         f"| best member | 1.00 | {max(told['members']):.1f} |",
         *(f"| {name} | {one['cost']:.2f} | {one['accuracy']:.1f} |" for name, one in rows),
         f"| ensemble | 2.00 | {told['ensemble']:.1f} |",
+    ]
+
+
+@table("groups whose width can change")
+def widths_table(told: dict[str, Any]) -> list[str]:
+    """A row for each library, over all networks."""
+    own, peer = told["totals"], told["totals"]["torch_pruning"]
+    traced = own["networks"] - peer["networks without a graph"]
+    return [
+        "| | networks traced | groups | tried | right | mean share of a network's groups |"
+        " networks where all are right |",
+        "|---|---|---|---|---|---|---|",
+        f"| `onefold.resize` | {own['networks']} | {own['groups']} | {own['groups']} |"
+        f" {own['resized']} | {100 * own['mean share']:.0f} % | {own['networks all resized']} |",
+        f"| Torch-Pruning {told['versions']['torch_pruning']} | {traced} | {peer['groups']} |"
+        f" {peer['tried']} | {peer['right']} | {100 * peer['mean share right']:.0f} % |"
+        f" {peer['networks all right']} |",
     ]
