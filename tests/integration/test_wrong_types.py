@@ -34,6 +34,7 @@ RECORDS = {
     "Alignment",
     "MergeResult",
     "PartialMerge",
+    "PruneResult",
     "ClassPool",
     "OnefoldError",
     "Task",
@@ -79,8 +80,11 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
     saved = folder / "net.pt"
     if name == "load":
         torch.save(network().state_dict(), saved)
-    if name == "merge_checkpoints":
+    if name in ("merge_checkpoints", "compare_checkpoints"):
         _write_document(folder)
+    if name == "load_resized":
+        small = onefold.resize(network(), known["spec"], {"g0": 2})
+        onefold.save(small, folder / "small.safetensors", force=True)
     several = {"models": models, "data": data}
     single = {"model": network(), "data": data}
     given: dict[str, dict[str, Any]] = {
@@ -97,6 +101,10 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
         "measure_targets": {**several, **graph, "alignment": known["alignment"]},
         "repair": {**single, **graph, "targets": {}},
         "polish": {"model": network(), "teachers": models, "data": data, "settings": 1},
+        "fold_to_budgets": {**several, "budgets": ["1x"]},
+        "prune": {**single, "width": 0.5},
+        "resize": {"model": network(), "spec": known["spec"], "widths": {"g0": 2}},
+        "load_resized": {"factory": network, "path": folder / "small.safetensors"},
         "partial_merge": {**several, **plain, "until": "2"},
         "recalibrate": single,
         "SoftMerge": {"models": models, "align": "none"},
@@ -113,6 +121,9 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
         "evaluate_all": {"models": models, "data": data},
         "Metric": {"of": lambda outputs, labels: 0.0},
         "merge_checkpoints": {"document": folder / "merge.yml", "out": folder / "merged"},
+        "compare_checkpoints": {
+            "paths": [str(folder / f"{number}.safetensors") for number in range(2)]
+        },
         "class_pool": {"models": models, "data": data},
         "Ensemble": {"models": models},
         "barrier": {"a": models[0], "b": models[1], "data": data, "points": 3},

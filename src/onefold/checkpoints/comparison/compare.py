@@ -19,7 +19,7 @@ from onefold.checkpoints.comparison.results import (
     NonFinite,
 )
 from onefold.checkpoints.layouts.ancestry import ancestors_of
-from onefold.errors import SettingError, WeightsError
+from onefold.errors import SettingError, WeightsError, shown
 from onefold.weights.header import read_header
 
 PathLike = str | os.PathLike[str]
@@ -51,10 +51,7 @@ def compare_checkpoints(
         WeightsError: a checkpoint is missing or damaged, or has no weights.
         SettingError: there are too few, or `threads` is below 1.
     """
-    if isinstance(paths, str | os.PathLike):
-        raise SettingError("compare_checkpoints needs a list of paths; give [first, second].")
-    if threads is not None and threads < 1:
-        raise SettingError(f"threads must be at least 1, not {threads}.")
+    _check(paths, base, threads, told)
     opened, given = open_all(paths, base)
     from onefold.checkpoints.comparison.passes import likely_base, measured  # imports numpy
 
@@ -70,6 +67,24 @@ def compare_checkpoints(
     workers = threads or min(os.cpu_count() or 1, DEFAULT_THREADS)
     found = list(measured(list(opened.values()), workers))
     return _result(opened, kind, found)
+
+
+def _check(paths: object, base: object, threads: object, told: object) -> None:
+    """Refuse arguments of a wrong type; nothing here imports torch, as `checked` would.
+
+    Raises:
+        SettingError: one is.
+    """
+    listed = isinstance(paths, Sequence) and not isinstance(paths, str | bytes)
+    if not listed or not all(isinstance(path, str | os.PathLike) for path in paths):  # type: ignore[attr-defined]
+        raise SettingError("compare_checkpoints needs a list of paths; give [first, second].")
+    if base is not None and not isinstance(base, str | os.PathLike):
+        raise SettingError(f"compare_checkpoints takes base as a path, not {shown(base)}.")
+    whole = isinstance(threads, int) and not isinstance(threads, bool)
+    if threads is not None and not (whole and threads > 0):  # type: ignore[operator]
+        raise SettingError(f"threads must be a whole number of at least 1, not {shown(threads)}.")
+    if told is not None and (isinstance(told, type) or not callable(told)):
+        raise SettingError(f"compare_checkpoints takes told as a function, not {shown(told)}.")
 
 
 def open_all(
