@@ -107,6 +107,7 @@ def test_the_keys_of_a_merge_are_arguments_of_the_function() -> None:
     arguments = set(inspect.signature(onefold.merge).parameters)
     own = set(Recipe.model_fields) - {"members", "model", "use", "device", "output", "html"}
     other = {"record", "evaluation", "network_output", "barrier", "devices", "until", "reading"}
+    other |= {"budgets"}  # rows among the scores
     own |= set(Recipe.model_fields["scoring"].annotation.model_fields)  # task, metrics, by
     assert own - other - {"max_positions", "scoring"} <= arguments
 

@@ -198,6 +198,7 @@ PLACES = {  # every setting of a recipe -> the fact that tells it
     "until": "merged up to",
     "barrier": "reference",  # a picture
     "devices": "processes",
+    "budgets": "further budgets folded to",
 }
 
 
@@ -306,6 +307,7 @@ def test_every_setting_of_a_recipe_has_a_fact(
         "classes",
         "--class-shares",
         ",".join(["1"] * 10),
+        *("--budgets", "1x", "--eval-samples", "50"),
     ]
     two = ["--align", "permutation", "--until", "50%"]
     told: set[str] = set()

@@ -182,6 +182,10 @@ def build() -> Any:
     return command_of(NAME, __doc__ or "", known, call)
 
 
+# Options that say how a merge is carried out, and are arguments of `merge_checkpoints`.
+HOW = ("download", "dry_run", "force", "seed", "threads", "max_memory", "max_shard_size")
+
+
 def run(values: Mapping[tuple[str, ...], Any], threads: int | None = None) -> MergedCheckpoint:
     """Carry out the command.
 
@@ -196,14 +200,7 @@ def run(values: Mapping[tuple[str, ...], Any], threads: int | None = None) -> Me
     if "output" not in plain:
         raise RecipeError("The merge needs --output; see `onefold merge --method ties --help`.")
     documents = _documents(values, plain)
-    how: dict[str, Any] = {
-        key: plain[key]
-        for key in (
-            *("download", "dry_run", "force", "seed"),
-            *("threads", "max_memory", "max_shard_size"),
-        )
-        if key in plain
-    }
+    how = {key: plain[key] for key in HOW if key in plain}
     _check_numbers(how)
     how.setdefault("threads", threads)
     try:

@@ -33,7 +33,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -178,6 +178,12 @@ class LeastSquares(NetworkFold):
                 f" far apart in size, for their products ({str(error).split('.')[0]}); look for"
                 " weights out of all proportion, or use fold='average'."
             ) from error
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as plain data; width and budget only where one is given."""
+        given = super().settings()
+        unset = [name for name in ("width", "budget") if given[name] is None]
+        return {name: value for name, value in given.items() if name not in unset}
 
     @property
     def _budget(self) -> Budget | None:

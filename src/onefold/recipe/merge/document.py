@@ -181,6 +181,8 @@ class Recipe(Job):
         facts = super().facts()
         if isinstance(self.align, SavedAlignment):
             facts["file of the alignment"] = self.align.file.path
+        if self.budgets:
+            facts["further budgets folded to"] = ", ".join(self.budgets)
         if self.ensemble is not None and self.ensemble.shares:
             facts["shares of the classes asked about"] = written(self.ensemble.shares)
         return facts

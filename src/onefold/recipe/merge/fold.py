@@ -17,7 +17,7 @@ from onefold.batches import Data
 from onefold.ensemble import ClassPool, class_pool
 from onefold.ensemble.names import EnsembleName
 from onefold.errors import NothingToAlignError
-from onefold.fold import MergeResult, merge, partial_merge
+from onefold.fold import LeastSquares, MergeResult, fold_to_budgets, merge, partial_merge
 from onefold.fold.distillation import Polish
 from onefold.fold.partial.splitting import share_of
 from onefold.fold.plan import AUTO, DEFAULT
@@ -41,11 +41,44 @@ def fold_networks(
     }
     if recipe.until is not None and data is not None:
         return _partial(models, data, recipe.until, shared)
-    ensemble: EnsembleName | ClassPool | None = recipe.ensemble.name if recipe.ensemble else None
-    if recipe.ensemble is not None and recipe.ensemble.shares is not None:
-        ensemble = class_pool(models, data, shares=recipe.ensemble.shares, output=meant)
-    polish = Polish(**recipe.polish.model_dump()) if recipe.polish.passes else 0
+    ensemble, polish = ensemble_of(recipe, models, data), polish_of(recipe)
     return merge(models, data, ensemble=ensemble, polish=polish, **shared)
+
+
+def fold_to_each(
+    recipe: Recipe, models: Sequence[nn.Module], data: Data
+) -> dict[str, MergeResult[nn.Module]]:
+    """Folds to the budgets that the recipe scores, by their budgets."""
+    if not recipe.budgets:
+        return {}
+    folds = fold_to_budgets(
+        list(models),
+        data,
+        recipe.budgets,
+        method=recipe.fold if isinstance(recipe.fold, LeastSquares) else LeastSquares(),
+        polish=polish_of(recipe),
+        weights=recipe.weights,
+        ensemble=ensemble_of(recipe, models, data),
+        output=recipe.network_output.output,
+        task=recipe.scoring.scoring().task,
+        seed=recipe.seed,
+    )
+    return dict(zip(recipe.budgets, folds, strict=True))
+
+
+def ensemble_of(
+    recipe: Recipe, models: Sequence[nn.Module], data: Data | None
+) -> EnsembleName | ClassPool | None:
+    """The ensemble that is aimed at, with the shares of the classes that are given."""
+    if recipe.ensemble is None or recipe.ensemble.shares is None:
+        return recipe.ensemble.name if recipe.ensemble else None
+    meant = recipe.network_output.output
+    return class_pool(models, data, shares=recipe.ensemble.shares, output=meant)
+
+
+def polish_of(recipe: Recipe) -> Polish | int:
+    """The distillation at the end; 0 for none."""
+    return Polish(**recipe.polish.model_dump()) if recipe.polish.passes else 0
 
 
 def _alignment(

@@ -10,14 +10,14 @@ from torch import nn
 
 from onefold.batches import Data, check_reiterable
 from onefold.errors import RecipeError
-from onefold.fold import Auto, LeastSquares, MergeResult, PartialMerge, Polish, fold_to_budgets
+from onefold.fold import Auto, MergeResult, PartialMerge
 from onefold.fold.auto import most_cost
 from onefold.fold.partial.saved import describe
 from onefold.fold.saved import load_members
 from onefold.inference.running import check_runs
 from onefold.processes import check_device, check_processes
 from onefold.recipe.merge.document import ALIGN, FOLD, Recipe, SavedAlignment
-from onefold.recipe.merge.fold import fold_networks
+from onefold.recipe.merge.fold import fold_networks, fold_to_each
 from onefold.recipe.merge.processes import fold_in_processes
 from onefold.recipe.run import JobTask, Made, Running, Tell, silent
 from onefold.report import Report
@@ -131,24 +131,10 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         self, models: Sequence[nn.Module], data: Data | None
     ) -> dict[str, MergeResult[nn.Module]]:
         """Folds to the budgets that are scored, by their budgets."""
-        recipe = self.recipe
-        if not recipe.budgets or data is None:
+        if not self.recipe.budgets or data is None:
             return {}
-        self.tell(f"Folding to {', '.join(recipe.budgets)}")
-        method = recipe.fold if isinstance(recipe.fold, LeastSquares) else LeastSquares()
-        folds = fold_to_budgets(
-            list(models),
-            data,
-            recipe.budgets,
-            method=method,
-            polish=Polish(**recipe.polish.model_dump()) if recipe.polish.passes else 0,
-            weights=recipe.weights,
-            ensemble=recipe.ensemble.name if recipe.ensemble else None,
-            output=recipe.network_output.output,
-            task=recipe.scoring.scoring().task,
-            seed=recipe.seed,
-        )
-        return dict(zip(recipe.budgets, folds, strict=True))
+        self.tell(f"Folding to {', '.join(self.recipe.budgets)}")
+        return fold_to_each(self.recipe, models, data)
 
     def summarize(
         self, recipe: Recipe, result: MergeResult[nn.Module], scored: MergeScored | None
