@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.errors import NothingToAlignError
-from onefold.fold.least_squares import fold as folding
+from onefold.fold.least_squares import solver
 from onefold.fold.merge_report import MergeReport
 from onefold.fold.plan import plan_merge
 from onefold.fold.steps import Repairer, Structure, align_step, fold_step, trace_step
@@ -80,7 +80,7 @@ def test_least_squares_aligns_nothing_it_does_not_need() -> None:
 def test_pruning_that_finds_no_unit_aligns_before_it_averages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(folding, "choose_units", lambda *a, **k: {})
+    monkeypatch.setattr(solver, "choose_units", lambda *a, **k: {})
     models = members(Plain, 2)
     result = onefold.merge(models, loader(), fold="least_squares")
     assert result.alignment is not None
