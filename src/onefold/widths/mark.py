@@ -7,6 +7,7 @@ size in a module's attributes that is another one now.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -29,6 +30,8 @@ def mark(
 ) -> None:
     """Note on a network how it was made from another one, which may have been resized as well.
 
+    A network that has the widths again that it had at first has no note.
+
     Args:
         network: the new network.
         before: the network that it was made from.
@@ -38,22 +41,28 @@ def mark(
     """
     old = mark_of(before)
     was, now = tensors_of(before), tensors_of(network)
-    shapes = {name: list(t.shape) for name, t in was.items() if t.shape != now[name].shape}
-    sizes = {name: dict(values) for name, values in old.get("sizes", {}).items()}
+    shapes = {name: list(tensor.shape) for name, tensor in was.items()} | old.get("shapes", {})
+    full = {name: spec.group(name).size for name in widths} | old.get("before", {})
+    new = {n: w for n, w in {**old.get("widths", {}), **widths}.items() if w != full[n]}
+    vars(network).pop(MARK, None)
+    if not new:
+        return
+    sizes = _together(old.get("sizes", {}), {})
     for name, attribute, value in changed_sizes(before, network):
         sizes.setdefault(name, {})[attribute] = value
-    full = {name: spec.group(name).size for name in widths}
-    setattr(
-        network,
-        MARK,
-        {
-            "version": VERSION,
-            "class": type(network).__name__,
-            "widths": {**old.get("widths", {}), **widths},
-            "before": {**full, **old.get("before", {})},
-            "shapes": {**shapes, **old.get("shapes", {})},
-            "sizes": sizes,
-            "config": {**old.get("config", {}), **changed_config(before, network)},
-            "said": said,
-        },
-    )
+    noted = {
+        "version": VERSION,
+        "class": type(network).__name__,
+        "widths": new,
+        "before": {name: full[name] for name in new},
+        "shapes": {n: shape for n, shape in shapes.items() if shape != list(now[n].shape)},
+        "sizes": sizes,
+        "config": _together(old.get("config", {}), changed_config(before, network)),
+        "said": said,
+    }
+    setattr(network, MARK, noted)
+
+
+def _together(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Entries by module and name, the new ones above the old ones."""
+    return {name: {**old.get(name, {}), **new.get(name, {})} for name in {**old, **new}}

@@ -49,7 +49,9 @@ def resize(
             order. Other groups stay, but those that one number of a module counts together with a
             named one (`tied_groups`) get its width, and so do further features of the same heads
             where the network does not run otherwise.
-        example_inputs: one batch, as for `find_symmetries`.
+        example_inputs: one batch, as for `find_symmetries`, by which the result is proved: it runs,
+            and its own symmetries are these with the new widths. Without them, the sizes that
+            modules other than torch's keep are those that they most likely are, and nothing is run.
         round_to: numbers of units become multiples of it, upwards; a narrower group never becomes
             wider by it than it was. Heads stay whole.
 

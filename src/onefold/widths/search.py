@@ -25,7 +25,7 @@ from onefold.symmetry.axes import Group
 from onefold.symmetry.spec import SymmetrySpec
 from onefold.widths.attributes import Choice
 
-MOST_RUNS = 100
+MOST_RUNS = 60
 MOST_TRACES = 12
 MOST_PAIRED = 8  # attributes of which pairs are tried
 
