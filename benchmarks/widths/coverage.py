@@ -15,7 +15,7 @@ A group that no joint resize had is tried alone, at half its width.
 
 Counted of Torch-Pruning: its own groups (`get_all_groups`) that some layer reads. Half of the
 channels of one are removed from a copy by `get_pruning_group` and `prune`. Of a network with many
-groups, 20 are tried.
+groups, 10 are tried.
 
     runs      groups after which the network runs
     right     groups after which it computes what the full network does once these channels are zero
@@ -56,7 +56,7 @@ import onefold  # noqa: E402
 from onefold.symmetry import example_batch, find_symmetries  # noqa: E402
 from onefold.weights.resized import mark_of  # noqa: E402
 
-MOST = 20  # groups of a network that Torch-Pruning is tried on
+MOST = 10  # groups of a network that Torch-Pruning is tried on
 OUT = Path(__file__).parents[1] / "results" / "widths" / "coverage.json"
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from onefold.arguments import checked
 from onefold.errors import WidthsError
 from onefold.isolation import isolated
-from onefold.symmetry import SymmetrySpec, example_batch, solve, trace
+from onefold.symmetry import SymmetrySpec, TracedNetwork, example_batch, solve, trace
 from onefold.symmetry.axes import Prod, live_groups
 from onefold.symmetry.propagate import propagate
 from onefold.symmetry.rules.call import Call
@@ -35,7 +35,13 @@ _ATTENTION = "attention multiplies and sums over it, with a scale that may go by
 
 @checked
 @isolated
-def widening_changes(model: nn.Module, spec: SymmetrySpec, example_inputs: Any) -> dict[str, str]:
+def widening_changes(
+    model: nn.Module,
+    spec: SymmetrySpec,
+    example_inputs: Any = None,
+    *,
+    traced: TracedNetwork | None = None,
+) -> dict[str, str]:
     """The groups whose dead units change what a network computes, each with the reason.
 
     All others can be widened by `onefold.resize` without a change of the function in eval mode.
@@ -44,13 +50,15 @@ def widening_changes(model: nn.Module, spec: SymmetrySpec, example_inputs: Any) 
         model: the network; it is left as it is.
         spec: its symmetries.
         example_inputs: one batch, as for `onefold.find_symmetries`.
+        traced: a trace of the network that was made earlier, in place of the inputs.
 
     Raises:
         WidthsError: the spec is not that of the network.
         DataError, TraceError: as `onefold.find_symmetries`.
     """
-    batch = example_batch(example_inputs)
-    traced = trace(model, batch.args, batch.kwargs)
+    if traced is None:
+        batch = example_batch(example_inputs)
+        traced = trace(model, batch.args, batch.kwargs)
     facts = propagate(traced)
     places: list[tuple[fx.Node, list[int], str]] = []
     for node in facts.axes:
