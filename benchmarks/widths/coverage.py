@@ -6,9 +6,9 @@ Counted of onefold, by network:
 
     resized   groups that take part in a resize that was proved: the result runs, and its own
               symmetries are the old ones with the new widths
-    joint     how all, or nearly all, groups were resized at once: at "random" widths; else to
-              "halves" of all, of all but the heads (whose number the rest must be a multiple of),
-              of all but the features of a head, or of all but both
+    joint     how groups were resized at once: all at "random" widths; else to "halves" of all but
+              the heads (whose number the rest must be a multiple of), of all but the features of a
+              head, of all, or of all but both
     exported  whether torch.export takes that result, and gives the same outputs
 
 A group that no joint resize had is tried alone, at half its width.
@@ -116,9 +116,9 @@ def ours(model: nn.Module, inputs: Any) -> dict[str, Any]:
     heads, features = heads_and_features(spec)
     attempts: dict[str, Any] = {"random": random_units(model, spec, 0)}
     for what, whole in (
-        ("halves", set()),
         ("halves, heads kept", heads),
         ("halves, features of heads kept", features),
+        ("halves", set()),
         ("halves, both kept", heads | features),
     ):
         attempts.setdefault(what, half_the_units(spec, 0, whole))
