@@ -139,14 +139,14 @@ CASES = {
             "MobileNet of inverted residuals, CIFAR-10",
             MobileNet,
             images,
-            Settings(10, 0.1, decay=2e-4),
+            Settings(5, 0.2, decay=2e-4),
         ),
         Case(
             "vit",
             "ViT of four blocks, CIFAR-10",
             ViT,
             images,
-            Settings(8, 2e-3, "adamw", decay=0.05),
+            Settings(5, 2e-3, "adamw", decay=0.05),
         ),
         Case(
             "lstm-trec",

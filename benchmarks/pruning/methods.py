@@ -94,7 +94,7 @@ def prune_ours(network: nn.Module, calibration: Sequence[Tensor], budget: float)
     """The library's own pruning: least squares on unlabelled data, no training."""
     if not hasattr(onefold, "prune"):
         raise NotRunError("this version of onefold has no prune")
-    found: nn.Module = onefold.prune(network, list(calibration), budget=f"{budget:g}x")
+    found: nn.Module = onefold.prune(network, list(calibration), budget=f"{budget:g}x").model
     return found
 
 

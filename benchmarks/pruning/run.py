@@ -9,8 +9,8 @@
 The folder of peers holds checkouts of public code, ModelFolding and Intra-Fusion; a peer that is
 not there is left out, and the table says why. Seconds are process CPU seconds of the narrowing
 alone. "raw" is what a method returns, "recalibrated" has batch-norm statistics measured anew on the
-calibration data, "fine-tuned" follows two passes with labels, and "polished" the label-free polish;
-both start from the recalibrated network. What was measured is kept, a stopped run goes on, and the
+calibration data, "fine-tuned" follows two passes with labels, and "distilled" three without; both
+start from the recalibrated network. What was measured is kept, a stopped run goes on, and the
 answers to all test examples stay in the folder of `cases.state_folder`, from which intervals of
 differences are drawn (paired bootstrap over test examples).
 """
@@ -37,11 +37,11 @@ from benchmarks.pruning.cases import CASES, state_folder
 from benchmarks.pruning.cost import multiply_adds, parameters
 from benchmarks.pruning.methods import METHODS, Method, NotRunError, Task, methods
 from benchmarks.pruning.table import shown
-from benchmarks.pruning.tuning import CHOICE, Bench, bench, fine_tuned, polished, start
+from benchmarks.pruning.tuning import CHOICE, Bench, bench, distilled, fine_tuned, start
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "pruning"
 BUDGETS = (0.5, 0.7)
-STAGES = ("raw", "recalibrated", "fine-tuned", "polished")
+STAGES = ("raw", "recalibrated", "fine-tuned", "distilled")
 ORIGINAL = "original"
 
 
@@ -148,7 +148,7 @@ class Run:
             if stage == "fine-tuned":
                 network = fine_tuned(network, self.bench, float(rates["fine-tuning"]))
             else:
-                network = polished(network, self.bench, task, float(rates["polish"]))
+                network = distilled(network, self.bench, task, float(rates["distillation"]))
         row[stage] = self.scored(network, f"{key}, {stage}")
         self.keep()
         print(f"{self.name}: {key}: {stage} {row[stage]:.2f}", flush=True)

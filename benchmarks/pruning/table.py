@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-STAGES = ("raw", "recalibrated", "fine-tuned", "polished")
+STAGES = ("raw", "recalibrated", "fine-tuned", "distilled")
+HEADS = {
+    "raw": "raw",
+    "recalibrated": "batch norms re-estimated",
+    "fine-tuned": "fine-tuned",
+    "distilled": "distilled",
+}
 
 
 def shown(record: dict[str, Any]) -> list[str]:
@@ -12,7 +18,7 @@ def shown(record: dict[str, Any]) -> list[str]:
     original = record["original"]
     lines = [
         f"| {original['title']} | multiply-adds | parameters | raw | re-estimated | fine-tuned |"
-        " polished | seconds |",
+        " distilled | seconds |",
         "|---|---|---|---|---|---|---|---|",
         f"| as trained | {original['multiply_adds'] / 1e6:.2f} M |"
         f" {original['parameters'] / 1e3:.0f} k | {original['accuracy']:.2f} |  |  |  |  |",
@@ -42,3 +48,21 @@ def differences(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for key, value in record.items()
         if key.startswith("difference, ")
     }
+
+
+def title_of(record: dict[str, Any], method: str) -> str:
+    """A method in words."""
+    rows = [row for row in record.values() if row.get("method") == method and "title" in row]
+    return f"{rows[0]['title']}{' (labels)' if rows[0]['labels'] else ''}"
+
+
+def interval(found: dict[str, Any]) -> str:
+    """A difference with its interval, in points."""
+    low, high = f"{found['low']:+.1f}", f"{found['high']:+.1f}"
+    return f"{found['difference']:+.1f} ({low} to {high})"
+
+
+def claimed(record: dict[str, Any], budget: str, stage: str) -> str:
+    """A difference in words, beside the accuracies of both."""
+    found = differences(record)[budget][stage]
+    return f"{interval(found)} points; {title_of(record, found['peer'])}"

@@ -1,4 +1,4 @@
-"""Training with labels: of the networks, and of narrowed ones for a few passes.
+"""Training with labels or towards a teacher, for many passes or a few.
 
 The rate rises over the first fifth of the steps and falls to zero by a cosine, as in
 `benchmarks.members.training`. Images are shifted and flipped, sentences stay as they are. All that
@@ -72,12 +72,20 @@ class Training:
     """A training in place, from its beginning or from where it was broken off.
 
     state: the file that is written after every pass and read at the start; None: none.
+    teacher: a network whose outputs are learned (Hinton, Vinyals & Dean 2015, arXiv 1503.02531); no
+    labels are read then. None: the labels are learned.
     """
 
     def __init__(
-        self, model: nn.Module, examples: Examples, settings: Settings, state: Path | None = None
+        self,
+        model: nn.Module,
+        examples: Examples,
+        settings: Settings,
+        state: Path | None = None,
+        teacher: nn.Module | None = None,
     ) -> None:
         self.model, self.examples, self.settings, self.state = model, examples, settings, state
+        self.teacher = teacher
         if examples.pictures:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = optimizer_of(model, settings)
@@ -112,17 +120,26 @@ class Training:
                 group["lr"] = lr
             inputs, labels = self.examples.batch(index, generator)
             logits = self.model(inputs)
-            loss = F.cross_entropy(logits, labels)
+            loss = F.cross_entropy(logits, self._wanted(inputs, labels))
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             losses += float(loss.detach())
-            hits += int((logits.detach().argmax(1) == labels).sum())
+            if self.teacher is None:
+                hits += int((logits.detach().argmax(1) == labels).sum())
         return {
             "loss": round(losses / steps, 4),
             "accuracy": round(100 * hits / (steps * own.batch), 2),
             "cpu_seconds": round(time.process_time() - start, 1),
         }
+
+    def _wanted(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The labels (n,), or the teacher's probabilities (n, classes)."""
+        if self.teacher is None:
+            return labels
+        with torch.no_grad():
+            found: Tensor = self.teacher(inputs).softmax(1)
+        return found
 
     def _keep(self) -> None:
         if self.state is None:

@@ -1,9 +1,10 @@
-"""What comes after narrowing, the same for every method: fine-tuning and polish.
+"""What comes after narrowing, the same for every method: fine-tuning and distillation.
 
 Fine-tuning is two passes with labels over at most 5,000 of the examples that the network was
-trained on. Polish needs no labels: it is three passes over the calibration data towards the network
-that was narrowed (`onefold.polish`). Both rates are chosen for each network
-by the accuracy on the part "choices", of the units of largest norm at half of the multiply-adds:
+trained on. Distillation needs no labels: it is three passes over the calibration data, towards the
+outputs of the network that was narrowed. It is a loop of this benchmark, since `onefold.polish`
+takes networks of other widths from this library alone. Both rates are chosen for each network by
+the accuracy on the part "choices", of the units of largest norm at half of the multiply-adds:
 
     python benchmarks/pruning/tuning.py --out benchmarks/results/pruning/choice.json
 
@@ -36,9 +37,9 @@ CHOICE = REPOSITORY / "benchmarks" / "results" / "pruning" / "choice.json"
 BASELINE, RECURRENT = "torch-pruning magnitude local", "largest units"
 BUDGET = 0.5
 RATES = {"sgd": (0.003, 0.01, 0.03), "adamw": (1e-4, 3e-4, 1e-3)}
-POLISHED = (3e-4, 1e-3)
+DISTILLED = (1e-3, 3e-3)
 BATCH = 100  # examples of a batch of calibration data
-PASSES = 3  # of polish
+PASSES = 3  # of distillation
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,13 @@ def fine_tuned(network: nn.Module, own: Bench, lr: float) -> nn.Module:
     return twin.eval()
 
 
-def polished(network: nn.Module, own: Bench, task: Task, lr: float) -> nn.Module:
-    """A copy after the label-free polish towards the network that was narrowed."""
-    crops = {"views": "crops_flips"} if own.examples.pictures else {}
-    settings = onefold.Polish(passes=PASSES, lr=lr, batchnorm="reestimate", **crops)
-    found: nn.Module = onefold.polish(
-        network, [own.network], list(task.calibration), settings
-    ).model
-    return found.eval()
+def distilled(network: nn.Module, own: Bench, task: Task, lr: float) -> nn.Module:
+    """A copy after three passes without labels towards the network that was narrowed."""
+    twin = copy.deepcopy(network)
+    batch = 128 if own.case.training is None else own.case.training.batch
+    settings = Settings(PASSES, lr, "adamw", decay=0.0, batch=batch)
+    Training(twin, Examples(own.data.calibration), settings, teacher=own.network).run()
+    return start(twin, task)
 
 
 def choose(own: Bench) -> dict[str, Any]:
@@ -108,13 +108,13 @@ def choose(own: Bench) -> dict[str, Any]:
     narrow = start(methods()[RECURRENT if recurrent else BASELINE].run(task), task)
     kind = "sgd" if own.case.training is None else own.case.training.optimizer
     tuned = {lr: accuracy(fine_tuned(narrow, own, lr), own.data.choices) for lr in RATES[kind]}
-    distilled = {lr: accuracy(polished(narrow, own, task, lr), own.data.choices) for lr in POLISHED}
+    learned = {lr: accuracy(distilled(narrow, own, task, lr), own.data.choices) for lr in DISTILLED}
     return {
         "fine-tuning": max(tuned, key=lambda lr: tuned[lr]),
-        "polish": max(distilled, key=lambda lr: distilled[lr]),
+        "distillation": max(learned, key=lambda lr: learned[lr]),
         "before": accuracy(narrow, own.data.choices),
         "fine-tuning on choices": {f"{lr:g}": round(found, 2) for lr, found in tuned.items()},
-        "polish on choices": {f"{lr:g}": round(found, 2) for lr, found in distilled.items()},
+        "distillation on choices": {f"{lr:g}": round(found, 2) for lr, found in learned.items()},
     }
 
 

@@ -107,7 +107,7 @@ def test_a_run_measures_compares_and_goes_on(
     monkeypatch.setattr(Case, "trained", lambda self: self.build().eval())
     monkeypatch.setitem(run.CASES, "tiny", case)
     choice = tmp_path / "choice.json"
-    choice.write_text(json.dumps({"tiny": {"fine-tuning": 0.05, "polish": 1e-3}}))
+    choice.write_text(json.dumps({"tiny": {"fine-tuning": 0.05, "distillation": 1e-3}}))
     monkeypatch.setattr(run, "CHOICE", choice)
 
     def refused(task: Task) -> nn.Module:

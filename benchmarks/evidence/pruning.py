@@ -1,0 +1,64 @@
+"""Tables of docs/evidence/pruning.md: one network narrowed by every method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.evidence.registry import claim, table
+from benchmarks.evidence.wrapping import paragraph
+from benchmarks.pruning import table as pruning
+
+NETWORKS = (
+    "vgg11-same-0",
+    "resnet20-halves-0",
+    "mobilenet",
+    "vit",
+    "lstm-trec",
+    "lstm-sst2",
+)
+
+
+def network_table(record: dict[str, Any]) -> list[str]:
+    """All methods at both budgets, and what did not run."""
+    lines = pruning.shown(record)
+    if found := pruning.reasons(record):
+        lines += ["", *paragraph(f"Not run: {'; '.join(found)}.")]
+    return lines
+
+
+def difference_table(*records: dict[str, Any]) -> list[str]:
+    """Ours minus the best peer, at every budget and stage."""
+    lines = ["| network, budget | stage | best peer | difference |", "|---|---|---|---|"]
+    for record in records:
+        for budget, stages in pruning.differences(record).items():
+            for stage, found in stages.items():
+                lines.append(
+                    f"| {record['original']['title']}, {budget} | {pruning.HEADS[stage]} |"
+                    f" {pruning.title_of(record, found['peer'])} | {pruning.interval(found)} |"
+                )
+    return lines
+
+
+for name in NETWORKS:
+    table(f"pruning, {name}")(network_table)
+table("pruning, against the best peer")(difference_table)
+
+
+@claim(
+    "Pruning to half of the multiply-adds, no training: VGG11/4, minus the best peer",
+    "pruning.md",
+    "pruning/vgg11-same-0.json",
+)
+def vgg(record: dict[str, Any]) -> str:
+    """The difference once batch norms are measured anew for all."""
+    return pruning.claimed(record, "0.5x", "recalibrated")
+
+
+@claim(
+    "The same: ResNet-20",
+    "pruning.md",
+    "pruning/resnet20-halves-0.json",
+)
+def resnet(record: dict[str, Any]) -> str:
+    """The difference once batch norms are measured anew for all."""
+    return pruning.claimed(record, "0.5x", "recalibrated")
