@@ -11,6 +11,7 @@ from benchmarks.evidence.registry import claims, table
 PAGES = (
     "default",
     "least_squares",
+    "pruning",
     "class_pools",
     "polish",
     "cca_merge",

@@ -156,8 +156,8 @@ class Run:
     def compare(self) -> None:
         """Ours minus the best peer at every budget and stage, with the interval of the difference.
 
-        The best peer is the one that is best on the test examples, which favours it. Without batch
-        norm "recalibrated" is "raw".
+        The best peer is the one that is best on the test examples, which favours it. A method whose
+        batch norms are merged away stands at "recalibrated" with its "raw".
         """
         for budget in BUDGETS:
             rows = [
@@ -168,6 +168,8 @@ class Run:
                 continue
             found = {}
             for stage in STAGES:
+                if not any(stage in row for row in rows):
+                    continue
                 whole = [self._stage(row, stage) for row in rows if not row["own"]]
                 peers = [each for each in whole if each is not None]
                 own = self._stage(ours[0], stage)

@@ -60,9 +60,3 @@ def interval(found: dict[str, Any]) -> str:
     """A difference with its interval, in points."""
     low, high = f"{found['low']:+.1f}", f"{found['high']:+.1f}"
     return f"{found['difference']:+.1f} ({low} to {high})"
-
-
-def claimed(record: dict[str, Any], budget: str, stage: str) -> str:
-    """A difference in words, beside the accuracies of both."""
-    found = differences(record)[budget][stage]
-    return f"{interval(found)} points; {title_of(record, found['peer'])}"
