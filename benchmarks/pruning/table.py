@@ -37,8 +37,11 @@ def shown(record: dict[str, Any]) -> list[str]:
 
 def reasons(record: dict[str, Any]) -> list[str]:
     """Which methods did not run, and why."""
-    found = {row["method"]: row["reason"] for row in record.values() if "reason" in row}
-    return [f"{name}: {reason}" for name, reason in found.items()]
+    found: dict[str, list[str]] = {}
+    for row in record.values():
+        if "reason" in row and row["method"] not in found.setdefault(row["reason"], []):
+            found[row["reason"]].append(row["method"])
+    return [f"{', '.join(names)} ({reason})" for reason, names in found.items()]
 
 
 def differences(record: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common.data import load_data
+from benchmarks.common.data import REPOSITORY, load_data
 from benchmarks.pruning import cases, run, tuning
 from benchmarks.pruning.cases import Case, Data
 from benchmarks.pruning.cost import multiply_adds, parameters
@@ -139,7 +140,7 @@ def test_a_run_measures_compares_and_goes_on(
     for found in differences(again)["0.5x"].values():
         assert (found["difference"], found["low"], found["high"]) == (0.0, 0.0, 0.0)
         assert found["peer"] == "peer"
-    assert reasons(again) == ["absent: it is not here"]
+    assert reasons(again) == ["absent (it is not here)"]
     assert len(shown(again)) == 2 + 1 + 2
     again_run = run.Run("tiny", tmp_path, None)
     again_run.follow("own", 0.5, "fine-tuned")  # is there already
@@ -163,3 +164,38 @@ def test_a_part_is_cut_with_its_labels() -> None:
     cut = cases.part_of(load_data("digits").seen, slice(10))
     assert len(cut) == 10
     assert torch.equal(cut.labels, load_data("digits").seen.labels[:10])
+
+
+def test_what_the_page_says_is_what_was_measured() -> None:
+    text = " ".join((REPOSITORY / "docs" / "evidence" / "pruning.md").read_text().split())
+    results = REPOSITORY / "benchmarks" / "results" / "pruning"
+    vgg, resnet, trec, sst2 = (
+        json.loads((results / f"{name}.json").read_text())
+        for name in ("vgg11-same-0", "resnet20-halves-0", "lstm-trec", "lstm-sst2")
+    )
+
+    def best(record: dict[str, Any], stage: str) -> float:
+        peer = differences(record)["0.5x"][stage]["peer"]
+        return float(record[f"{peer}, 0.5x"][stage])
+
+    own = vgg["onefold, 0.5x"]
+    assert (
+        f"VGG11/4 has {own['raw']:.1f} % of {vgg['original']['accuracy']:.1f} and ResNet-20"
+        f" {resnet['onefold, 0.5x']['raw']:.1f} of {resnet['original']['accuracy']:.1f}; the best"
+        f" peers with batch norms re-estimated have {best(vgg, 'recalibrated'):.1f} and"
+        f" {best(resnet, 'recalibrated'):.1f}"
+    ) in text
+    assert (
+        f"VGG11/4 has {own['fine-tuned']:.1f} against {best(vgg, 'fine-tuned'):.1f}, and the passes"
+        f" take {own['raw'] - own['fine-tuned']:.1f} points"
+    ) in text
+    level = differences(vgg)["0.7x"]["distilled"]
+    assert level["low"] < 0 < level["high"]
+    found = [differences(record)["0.5x"] for record in (trec, sst2)]
+    raw, tuned = ([each[stage]["difference"] for each in found] for stage in ("raw", "fine-tuned"))
+    assert (
+        f"is {raw[0]:.1f} and {raw[1]:.1f} points below, of which fine-tuning leaves"
+        f" {tuned[0]:.1f} and {tuned[1]:.1f}"
+    ) in text
+    for record in (trec, sst2):
+        assert record["onefold, 0.5x"]["raw"] >= record["original"]["accuracy"]
