@@ -23,6 +23,7 @@ from torch import nn
 
 import onefold
 from benchmarks.common.groups import Group, onefold_groups
+from benchmarks.default.record import keep, kept
 from onefold.batches import Batch
 from onefold.fold import fold_to_budgets
 from onefold.measure.paired import difference
@@ -38,20 +39,21 @@ POLISHES = {  # see docs/evidence/polish.md
 LEVEL = 1.96
 
 
-def measure(group: Group, budgets: Sequence[str], polished: Sequence[str]) -> dict[str, Any]:
-    """The curve of one group as plain data.
+def measure(
+    group: Group, budgets: Sequence[str], polished: Sequence[str], out: Path | None = None
+) -> dict[str, Any]:
+    """The curve of one group as plain data, written to `out` after every row.
 
     Args:
         group: the members and their data.
         budgets: what is folded to.
         polished: the budgets whose folds are polished, too.
+        out: a file of JSON; its other entries stay.
     """
     models, data, test = group.models(), group.unlabelled(IMAGES), group.test().batches()
-    held = [onefold.evaluate(model, group.choices().batches()).accuracy for model in models]
-    best = models[held.index(max(held))]
-    own = onefold.evaluate(best, test)
-    ensemble = onefold.evaluate(models, test, ensemble="logits")
+    best, own, ensemble = members_of(group, models, test)
     result: dict[str, Any] = {
+        **(kept(out) if out else {}),
         "group": group.name,
         "network": group.network,
         "members": [round(100 * a, 2) for a in group_accuracies(models, test)],
@@ -59,10 +61,6 @@ def measure(group: Group, budgets: Sequence[str], polished: Sequence[str]) -> di
         "ensemble": row(ensemble, own, ensemble, float(len(models))),
         "points": [],
     }
-    alone = own
-    if polished:
-        alone, setting = polish(best, group, models, test)
-        result["best member, polished"] = row(alone, own, ensemble, 1.0) | {"polish": setting}
     start = time.process_time()
     method = onefold.LeastSquares(ensemble="logits")
     folds = fold_to_budgets(models, data, budgets, method=method)
@@ -75,16 +73,40 @@ def measure(group: Group, budgets: Sequence[str], polished: Sequence[str]) -> di
             "parameters": round(fold.report.folded["factors"]["parameters"], 3),
             **row(onefold.evaluate(fold.model, test), own, ensemble, cost),
         }
-        if budget in polished:
+        result["points"].append(point)
+        print(json.dumps(point), flush=True)
+        told(result, out)
+    if not polished:
+        return result
+    alone, setting = polish(best, group, models, test)
+    result["best member, polished"] = row(alone, own, ensemble, 1.0) | {"polish": setting}
+    for point, fold in zip(result["points"], folds, strict=True):
+        if point["budget"] in polished:
             scores, setting = polish(fold.model, group, models, test)
             gain = interval(difference(scores, alone))
-            point["polished"] = row(scores, own, ensemble, cost) | {
+            point["polished"] = row(scores, own, ensemble, point["multiply-adds"]) | {
                 "over the best member polished": gain,
                 "polish": setting,
             }
-        result["points"].append(point)
-        print(json.dumps(point), flush=True)
+            print(json.dumps(point), flush=True)
+            told(result, out)
     return result
+
+
+def told(result: dict[str, Any], out: Path | None) -> None:
+    """Write what was found so far."""
+    if out is not None:
+        keep(result, out)
+
+
+def members_of(
+    group: Group, models: Sequence[nn.Module], test: Any
+) -> tuple[nn.Module, Scores, Scores]:
+    """The member that is best on held-out images, its test scores and the ensemble's."""
+    held = [onefold.evaluate(model, group.choices().batches()).accuracy for model in models]
+    best = models[held.index(max(held))]
+    whole = onefold.evaluate(models, test, ensemble="logits")
+    return best, onefold.evaluate(best, test), whole
 
 
 def polish(
@@ -139,12 +161,8 @@ def main() -> None:
         group = Group(group.name, group.network, group.members[: given.members], group.known)
     torch.set_num_threads(1)
     polished = given.budgets if given.polished is None else given.polished
-    result = measure(group, given.budgets, [] if given.no_polish else polished)
-    text = json.dumps(result, indent=1) + "\n"
-    print(text)
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(text)
+    result = measure(group, given.budgets, [] if given.no_polish else polished, given.out)
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":
