@@ -26,6 +26,7 @@ from onefold.fold.least_squares.plan import Plan, channels_last, make_plan
 from onefold.fold.least_squares.recurrent import Cell, CellTarget
 from onefold.fold.least_squares.recurrent_targets import Steps, recurrent_targets
 from onefold.fold.least_squares.resized import Frame, own_frame, resizable, resized_frame
+from onefold.fold.least_squares.scales import restore_scales
 from onefold.fold.least_squares.selection import UnitSelection, alignment_of, side_by_side
 from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import site_targets
@@ -93,6 +94,8 @@ class Solver:
             if plan.by_class:
                 self._match_class_means(frame, state, targets.sites)
             heads = self._refit(frame, state, targets.sites)
+            solved_layers = [layer for site in frame.sites for layer in site.layers]
+            restore_scales(state, solved_layers, job.models[plan.reference].state_dict())
         return Folded(
             {name: tensor.contiguous() for name, tensor in state.items()},
             repair=False,
