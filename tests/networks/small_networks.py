@@ -4,6 +4,9 @@ mean something.
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,10 +51,8 @@ def examples(count: int, seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 4
     images = 0.7 * torch.randn(count, 1, 8, 8, generator=generator)
-    for k, label in enumerate(labels.tolist()):
-        row, column = 4 * (label // 2), 4 * (label % 2)
-        images[k, 0, row : row + 4, column : column + 4] += 1.0
-    return images, labels
+    quarters = torch.eye(4).view(4, 1, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    return images + quarters[labels], labels
 
 
 def loader(count: int = 256, seed: int = 0, batch: int = 64) -> list[tuple[Tensor, Tensor]]:
@@ -61,9 +62,19 @@ def loader(count: int = 256, seed: int = 0, batch: int = 64) -> list[tuple[Tenso
 
 
 def trained(kind: type[nn.Module], seed: int, steps: int = 60) -> nn.Module:
-    """A network of this class trained from `seed`, in evaluation mode."""
+    """A network of this class trained from `seed`, in evaluation mode: one of the caller's own."""
     torch.manual_seed(seed)
     network = kind()
+    network.load_state_dict(_trained_state(kind, seed, steps))
+    return network.eval()
+
+
+@functools.cache
+def _trained_state(kind: type[nn.Module], seed: int, steps: int) -> dict[str, Tensor]:
+    """What training makes of a network's tensors; each is trained once in a process."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = kind()
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     images, labels = examples(512, 100 + seed)
     for step in range(steps):
@@ -72,7 +83,7 @@ def trained(kind: type[nn.Module], seed: int, steps: int = 60) -> nn.Module:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return network.eval()
+    return copy.deepcopy(network.state_dict())
 
 
 def members(kind: type[nn.Module], count: int = 3) -> list[nn.Module]:
