@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from process_groups import in_a_group
+from process_groups import in_a_group, run_both
 
 from onefold.alignment import Moments
 from onefold.errors import DataError
@@ -147,7 +147,7 @@ def _rank(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_reduce_to_what_one_would_have(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_rank, (f"file://{tmp_path}/meeting", str(tmp_path)), nprocs=2)
+    run_both(_rank, f"file://{tmp_path}/meeting", str(tmp_path))
     first, second = (
         torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from disk_networks import NETWORKS, doubles, members_of, written
-from process_groups import in_a_group
+from process_groups import in_a_group, run_both
 from small_networks import Residual
 from torch import Tensor, nn
 
@@ -100,7 +100,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[s
         pytest.skip("torch was built without distributed")
     folder = tmp_path_factory.mktemp("ranks")
     written(members_of(Residual, 3), folder)
-    torch.multiprocessing.spawn(_rank, (f"file://{folder}/meeting", str(folder)), nprocs=2)
+    run_both(_rank, f"file://{folder}/meeting", str(folder))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from process_groups import fork_instead
 from trained_folders import check_killed_at_every_moment, killed_runs, sums
 
 import onefold as of
 from onefold.recipe.persist.document import PersistRecipe
 from onefold.recipe.persist.networks import build_network, divided
 from onefold.recipe.reading import read_as
+from onefold.result_reports import persistent_rounds
 from onefold.sources import ImageBatches, build_data, build_model
 
 MODEL = "digits?width=4"
@@ -188,7 +190,11 @@ def test_training_and_validation_data_are_apart(tmp_path: Path) -> None:
     assert not rows & {image.numpy().tobytes() for image in validation.images.inputs}
 
 
-def test_options_reach_the_rounds(onefold: Callable, tmp_path: Path) -> None:
+def test_options_reach_the_rounds(
+    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds are not compared with each other here, which takes far longer than to train them."""
+    monkeypatch.setattr(persistent_rounds, "_compared", lambda *_: (None, "They are not compared."))
     ways = {
         "plain": [],
         "strong": ["--strength", "20"],
@@ -255,9 +261,10 @@ def test_rounds_that_are_over_lie_in_the_folder_while_others_are_trained(
 
 @pytest.mark.slow
 def test_two_processes_share_the_work_and_end_in_the_same_bits_again(
-    onefold: Callable, tmp_path: Path
+    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without norms, two processes take the steps of one, up to rounding."""
+    fork_instead(monkeypatch)
     (tmp_path / "net.py").write_text(
         "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64,"
         " 16), nn.ReLU(), nn.Linear(16, 10))\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from process_groups import fork_instead
 from trained_folders import check_killed_at_every_moment, killed_runs, sums
 
 import onefold as of
@@ -252,11 +253,12 @@ def test_force_replaces_a_larger_subspace_as_a_whole(
 
 @pytest.mark.slow
 def test_two_processes_share_the_work_and_end_in_the_same_bits_again(
-    onefold: Callable, tmp_path: Path
+    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without norms and with one point for both, two processes take the steps of one, up to
     rounding.
     """
+    fork_instead(monkeypatch)
     (tmp_path / "net.py").write_text(
         "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64,"
         " 16), nn.ReLU(), nn.Linear(16, 10))\n"

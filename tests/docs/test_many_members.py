@@ -4,10 +4,11 @@ process with everything in memory gives.
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import shlex
-import subprocess
-import sys
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from doc_pages import run_section, text_of, untested_sections
+from process_groups import fork_instead, run_both
 
 import onefold as of
 from onefold.sources import build_data, build_model
@@ -103,7 +105,25 @@ def test_members_on_disk_and_going_on(
     assert of.Alignment.load("maps.safetensors").method == "cca"
 
 
-def test_several_processes(root: Path, place: Path, commands: Callable[[str], None]) -> None:
+def as_torchrun_starts_it(rank: int, script: str, port: int) -> None:
+    """Run a script as torchrun does; tests/integrations/test_processes.py runs torchrun itself."""
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    runpy.run_path(script, run_name="__main__")
+
+
+def test_several_processes(
+    root: Path, place: Path, commands: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_instead(monkeypatch)
+
     def run_script(title: str) -> None:
         (block,) = re.findall(
             rf"^## {title}\n.*?```python\n(.*?)```",
@@ -111,16 +131,10 @@ def test_several_processes(root: Path, place: Path, commands: Callable[[str], No
             flags=re.DOTALL | re.MULTILINE,
         )
         (place / "fold.py").write_text(block)
-        launcher = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            "2",
-            "fold.py",
-        ]
-        subprocess.run(launcher, check=True, capture_output=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        run_both(as_torchrun_starts_it, "fold.py", port)
 
     run_script("Several processes")
     same(in_memory(limit=500), of.load("together.safetensors"), 1e-5)

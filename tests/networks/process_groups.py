@@ -5,17 +5,43 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
+
+
+def run_both(function: Callable[..., None], *arguments: Any) -> None:
+    """Run `function(rank, *arguments)` in two processes.
+
+    They are forks of this one where that is safe, as those have imported everything already.
+    """
+    method = "fork" if forks_are_safe() else "spawn"
+    torch.multiprocessing.start_processes(function, arguments, nprocs=2, start_method=method)
+
+
+def forks_are_safe() -> bool:
+    return sys.platform == "linux" and not torch.cuda.is_available()
+
+
+def fork_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make forks of the processes that a command would spawn, where that is safe."""
+    start = torch.multiprocessing.start_processes
+    if forks_are_safe():
+        monkeypatch.setattr(
+            torch.multiprocessing,
+            "start_processes",
+            lambda *given, **named: start(*given, **{**named, "start_method": "fork"}),
+        )
 
 
 def in_a_group(function: Callable[..., None]) -> Callable[..., None]:
     """Make `function(rank, *arguments)` the work of one of two processes.
 
-    What `torch.multiprocessing.spawn` runs is then `function(rank, meeting, *arguments)`; `meeting`
-    is a URL of torch.distributed, such as `file:///a/new/file`.
+    What `run_both` runs is then `function(rank, meeting, *arguments)`; `meeting` is a URL of
+    torch.distributed, such as `file:///a/new/file`.
 
     A process leaves when the others are done, and when its wrapped networks are gone. One that
     destroys the group earlier may be aborted, as the threads of the group still run.

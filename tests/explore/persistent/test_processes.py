@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from persistent_runs import STEPS, definition, distance, found, move
-from process_groups import in_a_group
+from process_groups import in_a_group, run_both
 from small_networks import Plain, examples
 from soft_networks import random_network, same_bits
 from torch import nn
@@ -70,7 +70,7 @@ def _rank(rank: int, folder: str) -> None:
 @pytest.mark.slow
 def test_two_processes_share_gradients_solutions_and_scores() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_rank, (f"file://{folder}/store", folder), nprocs=2)
+        run_both(_rank, f"file://{folder}/store", folder)
         ranks = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for rank in ranks:
         assert distance(rank["found"], rank["expected"]) < 1e-5

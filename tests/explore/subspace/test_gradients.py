@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from process_groups import in_a_group
+from process_groups import in_a_group, run_both
 from small_networks import Residual
 from soft_networks import Recurrent, Tied, VisionTransformer, inputs_for, random_network
 from torch import Tensor, nn
@@ -349,7 +349,7 @@ def _rank(rank: int, draws: str, results: str) -> None:
 @pytest.mark.parametrize("draws", ["shared", "per rank"])
 def test_two_processes_average_the_gradients_of_their_points(draws: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_rank, (f"file://{folder}/store", draws, folder), nprocs=2)
+        run_both(_rank, f"file://{folder}/store", draws, folder)
         ranks = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
     mean = [
         [(a + b) / 2 for a, b in zip(v, w, strict=True)]

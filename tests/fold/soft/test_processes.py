@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from process_groups import in_a_group
+from process_groups import in_a_group, run_both
 from small_networks import loader
 from soft_networks import TEST, set_gates, unaligned
 from torch import nn
@@ -64,7 +64,7 @@ def two_ranks(
         pytest.skip("torch was built without distributed")
     folder = tmp_path_factory.mktemp("ranks")
     torch.save(residual, folder / "members.pt")
-    torch.multiprocessing.spawn(process, (f"file://{folder}/meeting", str(folder)), nprocs=2)
+    run_both(process, f"file://{folder}/meeting", str(folder))
     return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(2)]
 
 
