@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,9 +32,22 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.fixture(scope="module")
+def merged_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the files of `merged`, beside the folders of the tests."""
+    return tmp_path_factory.mktemp("merged")
+
+
 @pytest.fixture
-def merged(onefold: Callable, members: list[Path], tmp_path: Path) -> Path:
-    """The result of a merge of three members, scored, with its report."""
+def merged(onefold: Callable, members: list[Path], merged_once: Path, tmp_path: Path) -> Path:
+    """The result of a merge of three members, scored, with its report: a copy for each test."""
+    if not (merged_once / "f.safetensors").exists():
+        merge_and_check(onefold, members, merged_once)
+    shutil.copytree(merged_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "f.safetensors"
+
+
+def merge_and_check(onefold: Callable, members: list[Path], folder: Path) -> None:
     report = [
         "--align",
         "cca",
@@ -45,14 +59,13 @@ def merged(onefold: Callable, members: list[Path], tmp_path: Path) -> Path:
         "200",
         "--barrier",
         "--report",
-        tmp_path / "f.html",
+        folder / "f.html",
     ]
-    result = onefold("merge", *members, *DATA, *report, "-o", tmp_path / "f.safetensors")
+    result = onefold("merge", *members, *DATA, *report, "-o", folder / "f.safetensors")
     assert result.status == 0, result.err
     assert "member 1, mapped" not in result.out  # a detail, which only --details shows
     assert "plain average" in result.out
     assert "The fold: " in result.out
-    return tmp_path / "f.safetensors"
 
 
 def test_writes_the_whole_set(merged: Path, members: list[Path]) -> None:
@@ -230,9 +243,14 @@ def test_threads_are_recorded_and_taken_again(
 def test_killed_at_random_moments_leaves_nothing_or_everything(
     members: list[Path], tmp_path: Path
 ) -> None:
-    call = ["merge", *map(str, members[:2]), *DATA]
-    states = kill_at_random(call, "f", tmp_path, attempts=50)
-    assert states["nothing"] > 5, states
+    """Most kills are those of a merge that is over soon, as its files take a larger share of it."""
+    call, states = ["merge", *map(str, members[:2]), *DATA], {}
+    plain = ["--align", "none", "--fold", "average", "--repair", "none"]
+    for options, attempts in ([], 8), (plain, 42):
+        place = tmp_path / str(attempts)
+        place.mkdir()
+        states[attempts] = kill_at_random([*call, *options], "f", place, attempts)
+    assert states[8]["nothing"] + states[42]["nothing"] > 5, states
 
 
 def test_members_are_heard_by_what_they_saw(
