@@ -7,14 +7,18 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import subprocess
+import runpy
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
 
+from benchmarks.common import data
 from benchmarks.common.groups import onefold_groups
 from benchmarks.common.networks import NETWORKS
 from benchmarks.common.storage import compressed, expanded
@@ -22,6 +26,7 @@ from benchmarks.members.damage import damaged
 from benchmarks.members.roster import ROSTER, SETTINGS
 from benchmarks.members.shares import Share
 from benchmarks.members.training import crops, padded, rate, wrong_labels
+from onefold.sources import build_data
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "members" / "train.py"
@@ -110,29 +115,44 @@ def test_damage_of_both_kinds() -> None:
 
 
 def run(folder: Path, wait: float | None = None) -> None:
-    """Train the tiny member into `folder`; with `wait`, kill it after so many seconds."""
-    environment = {
-        **os.environ,
-        "ONEFOLD_MEMBERS_STATE": str(folder / "state"),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, str(SCRIPT), "--name", "digits-tiny", "--files", str(folder)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    """Train the tiny member into `folder`; with `wait`, kill it after so many seconds.
+
+    The script runs in a fork of this process, which has imported everything already.
+    """
+    child = os.fork()
+    if child == 0:
+        run_script(folder)
     if wait is None:
-        assert process.wait() == 0
+        assert os.waitpid(child, 0)[1] == 0
         return
     state = folder / "state" / "digits-tiny.pt"
     before = state.stat().st_mtime_ns if state.exists() else 0
-    while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != before):
+    while not (state.exists() and state.stat().st_mtime_ns != before):
+        assert os.waitpid(child, os.WNOHANG)[0] == 0, "it ended before it kept an epoch"
         time.sleep(0.01)  # until an epoch more is kept: every run gets somewhere
     time.sleep(wait)
-    process.kill()
-    process.wait()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def run_script(folder: Path) -> NoReturn:
+    """What a new process would do that was started with the script."""
+    status = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.environ["ONEFOLD_MEMBERS_STATE"] = str(folder / "state")
+        sys.argv = [str(SCRIPT), "--name", "digits-tiny", "--files", str(folder)]
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+        status = 0
+    finally:
+        os._exit(status)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_a_member_killed_at_random_moments_has_the_same_bits(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn.datasets")
+    torch.set_num_threads(1)  # a fork cannot use the threads of its parent
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     run(tmp_path / "whole")
@@ -147,6 +167,22 @@ def test_a_member_killed_at_random_moments_has_the_same_bits(tmp_path: Path) -> 
     assert digests[0] == digests[1]
 
 
+@pytest.fixture
+def few_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Data sets of the first 2,000 test images, and of few training images, which nothing reads."""
+    counts = {"train": 21, "test": 2000}
+
+    def build(source: str, split: Any, **options: Any) -> Any:
+        return build_data(source, split=split, limit=counts[split], **options)
+
+    monkeypatch.setattr(data, "HELD_OUT", 10)
+    monkeypatch.setattr(data, "build_data", build)
+    data.load_data.cache_clear()
+    yield
+    data.load_data.cache_clear()
+
+
+@pytest.mark.usefixtures("few_images")
 def test_a_group_that_is_trained_is_read_and_scores_as_listed(real_data: Path) -> None:
     groups = onefold_groups()
     if not groups:
