@@ -5,12 +5,14 @@ negative controls; what cannot be solved is named.
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 import torch
 from least_squares_networks import difference, known_alignment, permuted
 from torch import Tensor, nn
 
+from onefold.alignment import Alignment
 from onefold.batches import batches
 from onefold.fold import LeastSquares, merge
 from onefold.fold.least_squares import recurrent
@@ -94,17 +96,21 @@ def test_cells_compute_what_the_operator_does(
             )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "settings"), SETTINGS)
-@pytest.mark.parametrize("target", ["correlation", "pruning"])
-def test_permuted_copies_fold_to_the_function_that_they_share(
-    kind: type[nn.RNNBase], settings: dict[str, object], target: str
-) -> None:
-    data, model = examples(256), made(kind, settings, 0)
+@functools.cache
+def pair(number: int) -> tuple[nn.Module, nn.Module, Alignment]:
+    """A network, a permuted copy, and the alignment of the two."""
+    data, model = examples(256), made(*SETTINGS[number], 0)
     twin, spec, back = permuted(model, data, 3)
+    return model, twin, known_alignment(spec, back, data, [model, twin])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(SETTINGS)))
+@pytest.mark.parametrize("target", ["correlation", "pruning"])
+def test_permuted_copies_fold_to_the_function_that_they_share(number: int, target: str) -> None:
+    data, (model, twin, alignment) = examples(256), pair(number)
     x = examples(64, 9)[0]
     assert difference(twin, model, x) < 1e-10
-    alignment = known_alignment(spec, back, data, [model, twin])
     result = merge(
         [model, twin], data, align=alignment, fold=LeastSquares(target=target, ridge=1e-10)
     )

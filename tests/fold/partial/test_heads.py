@@ -156,8 +156,8 @@ def test_dense_maps_go_into_the_weights_that_read_them_where_all_is_linear_on_th
         ways("1") == ways("3") == ways("4") == ways("5") == ways("7") == ["own", "read"]
     )  # through a pool, and channels times positions
     assert ways("0") == ways("2") == ways("6") == ["own", "unmerged"]  # a ReLU comes first
-    result = onefold.partial_merge(models, DATA, until="3", align="cca")
-    twin = onefold.partial_merge(models, DATA, until="2", align="cca")
+    result = onefold.partial_merge(models, DATA, until="3", align=alignment)
+    twin = onefold.partial_merge(models, DATA, until="2", align=alignment)
     assert result.report.costs.partial.multiply_adds == pytest.approx(
         twin.report.costs.partial.multiply_adds - 8 * 8 * 64
     )
@@ -166,12 +166,13 @@ def test_dense_maps_go_into_the_weights_that_read_them_where_all_is_linear_on_th
 @pytest.mark.slow
 def test_a_skip_connection_crosses_with_the_branch() -> None:
     models = doubled(Residual)
+    alignment = align(models, DATA, method="permutation")
     for until, crossing in (("norm0", 1), ("norm1", 2), ("norm2", 2)):
         result = onefold.partial_merge(
             models,
             DATA,
             until=until,
-            align="permutation",
+            align=alignment,
             repair="none",
             weights=[0, 1, 0],
             outputs="members",
@@ -179,7 +180,7 @@ def test_a_skip_connection_crosses_with_the_branch() -> None:
         assert result.report.crossing == crossing
         assert float((rows(result.model, IMAGES)[1] - rows(models[1], IMAGES)).abs().max()) < 1e-12
     with pytest.raises(SymmetryError, match="parted from its batch norm"):
-        onefold.partial_merge(models, DATA, until="conv1", align="permutation")
+        onefold.partial_merge(models, DATA, until="conv1", align=alignment)
 
 
 @pytest.mark.slow
@@ -194,12 +195,13 @@ def test_rotations_of_a_transformer_are_written_into_its_heads() -> None:
     for seed in range(2):
         torch.manual_seed(seed)
         models.append(Attention().double().eval())
+    alignment = align(models, data, method="rotation")
     for until in ("into", "out", "second", "down", "last"):
         result = onefold.partial_merge(
             models,
             data,
             until=until,
-            align="rotation",
+            align=alignment,
             repair="none",
             weights=[0, 1],
             outputs="members",

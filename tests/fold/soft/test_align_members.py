@@ -42,11 +42,18 @@ def test_permuted_members_keep_their_functions(
                 torch.testing.assert_close(soft(x), network(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def transformers() -> list[nn.Module]:
+    return members(Text, texts(), 2)
+
+
 @pytest.mark.parametrize("level", ["layer", "module"])
 @pytest.mark.parametrize("how", ["rotation", "cca"])
-def test_scales_of_norms_move_into_the_weights_behind_them(level: str, how: str) -> None:
+def test_scales_of_norms_move_into_the_weights_behind_them(
+    transformers: list[nn.Module], level: str, how: str
+) -> None:
     """A dense map of a residual stream goes through norms only so."""
-    networks, data = members(Text, texts(), 2), texts()
+    networks, data = transformers, texts()
     inputs = {key: data[0][key] for key in ("input_ids", "attention_mask")}
     soft = SoftMerge(networks, level, align=how, reference=1, data=data, screen=False).eval()
     for k in (0, 1) if how == "rotation" else (1,):
