@@ -45,17 +45,21 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "linear autoencoder": lambda: Network(
         zoo.LinearAutoencoder(), torch.randn(3, 6), 0.96
     ),  # the output's bias is more than 2 % of it
-    "lstm": lambda: Network(zoo.Recurrent("LSTM"), zoo.tokens()),
+    "lstm": lambda: Network(zoo.Recurrent("LSTM"), zoo.tokens(length=4)),
     "lstm with projection": lambda: Network(
-        zoo.Recurrent("LSTM", proj_size=5, num_layers=2), zoo.tokens()
+        zoo.Recurrent("LSTM", proj_size=5, num_layers=2), zoo.tokens(length=4)
     ),
-    "gru": lambda: Network(zoo.Recurrent("GRU", "state"), zoo.tokens()),
-    "gru in layers": lambda: Network(zoo.Recurrent("GRU", "states", num_layers=3), zoo.tokens()),
+    "gru": lambda: Network(zoo.Recurrent("GRU", "state"), zoo.tokens(length=4)),
+    "gru in layers": lambda: Network(
+        zoo.Recurrent("GRU", "states", num_layers=3), zoo.tokens(length=4)
+    ),
     "tanh rnn": lambda: Network(
-        zoo.Recurrent("RNN", num_layers=2, bidirectional=True), zoo.tokens()
+        zoo.Recurrent("RNN", num_layers=2, bidirectional=True), zoo.tokens(length=4)
     ),
-    "relu rnn": lambda: Network(zoo.Recurrent("RNN", "state", nonlinearity="relu"), zoo.tokens()),
-    "bidirectional stack": lambda: Network(zoo.Stacked(), zoo.tokens()),
+    "relu rnn": lambda: Network(
+        zoo.Recurrent("RNN", "state", nonlinearity="relu"), zoo.tokens(length=4)
+    ),
+    "bidirectional stack": lambda: Network(zoo.Stacked(), zoo.tokens(length=4)),
     "recurrent cells": lambda: Network(zoo.Cells(), torch.randn(2, 4, 6)),
     "transformer encoder": lambda: Network(zoo.Encoder(), torch.randn(2, 4, 5)),
     "transformer encoder, norm first": lambda: Network(

@@ -23,10 +23,10 @@ def sums(folder: Path) -> dict[str, str]:
     }
 
 
-# Imports torch once; then, for every line on standard input, forks a run and kills it as soon as
-# what the line waits for has happened.
+# Runs the first command once, which imports what is imported late; then, for every line on standard
+# input, forks a run and kills it as soon as what the line waits for has happened.
 RUNS = """
-import json, os, signal, sys, time
+import contextlib, json, os, signal, sys, tempfile, time
 from pathlib import Path
 import torch, lightning_fabric
 from onefold.cli import run
@@ -52,8 +52,17 @@ def die_while_placing(folder):
             os.kill(os.getpid(), signal.SIGKILL)
     os.replace = replace_once
 
+def load(arguments):
+    with tempfile.TemporaryDirectory() as place, open(os.devnull, "w") as nowhere:
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            run([*arguments[:-1], f"{place}/loading"])
+
+loaded = False
 for line in sys.stdin:
     what, arguments = json.loads(line)
+    if not loaded:
+        load(arguments)
+        loaded = True
     folder, begun = Path(arguments[-1]), set()
     child = os.fork()
     if child == 0:
