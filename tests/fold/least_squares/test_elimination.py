@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import onefold
-from onefold.fold.least_squares.elimination import Regression, eliminate
+from onefold.fold.least_squares.elimination import Regression, eliminate, eliminated
 from onefold.fold.least_squares.selection import UnitSelection, alignment_of, side_by_side
 
 
@@ -156,3 +156,18 @@ def test_units_that_go_in_one_step_go_one_by_one(block: int) -> None:
     for one, (gram, cross) in zip(both, given, strict=True):
         assert torch.equal(one.gram, gram)
         assert torch.equal(one.cross, cross)
+
+
+def test_units_that_stay_are_never_taken_out() -> None:
+    generator = torch.Generator().manual_seed(2)
+    rows = torch.randn(300, 10, generator=generator, dtype=torch.float64)
+    rows[:, 3] = rows[:, 7]  # one of the two is needless
+    gram, cross = rows.T @ rows / 300, rows.T @ torch.randn(300, 4).double() / 300
+    stay = torch.zeros(10, dtype=torch.bool)
+    stay[[3, 4, 7]] = True
+    regression = [Regression(gram, cross, 1)]
+    free = eliminated(regression, 10, 1, 1e-4)
+    held = eliminated(regression, 10, 3, 1e-4, at_once=0.9, stay=stay)
+    assert held.left.tolist() == [3, 4, 7]
+    assert sorted(held.out.tolist()) == [0, 1, 2, 5, 6, 8, 9]
+    assert free.out[0] in (3, 7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 
@@ -175,3 +176,56 @@ def test_a_budget_that_cannot_be_met_is_refused_with_the_least_one() -> None:
 
 def _count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def test_a_member_that_is_kept_whole_computes_the_same_beside_the_units_of_others() -> None:
+    """What the reference's units compute is in the result, wherever the others are few."""
+    networks, data = members("plain", 2), inputs("plain")
+    with torch.no_grad():
+        networks[1][4].weight.mul_(0.0)  # the other's units do nothing
+        networks[1][4].bias.mul_(0.0)
+        result = fold(networks, data, width=1.3, keep="member", ridge=1e-9)
+        whole = (networks[0](data[0]) + networks[1](data[0])) / 2
+        assert apart(result.model(data[0]), whole) < 1e-5
+    assert result.report.folded["keep"] == "member"
+    for counts in result.report.folded["units"].values():
+        assert counts[0] == {12: 9, 8: 6}[sum(counts)]
+
+
+def test_the_way_that_is_nearer_to_the_ensemble_is_taken() -> None:
+    """Of copies under permutations one member whole is the ensemble; units of both need not be."""
+    networks, data = members("plain", 1), inputs("plain")
+    networks.append(copy.deepcopy(networks[0]))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for first, second in ((0, 2), (2, 4)):
+            order = torch.randperm(networks[1][first].out_features, generator=generator)
+            networks[1][first].weight.copy_(networks[1][first].weight[order].clone())
+            networks[1][first].bias.copy_(networks[1][first].bias[order].clone())
+            networks[1][second].weight.copy_(networks[1][second].weight[:, order].clone())
+    found = {
+        keep: fold(networks, data, budget="1x", keep=keep).report.folded
+        for keep in ("nearest", "units", "member")
+    }
+    gaps = found["nearest"]["distances"]
+    assert set(gaps) == {"member", "units"}
+    assert found["nearest"]["keep"] == "member"
+    assert gaps["member"] <= gaps["units"]
+    assert gaps["member"] < 1e-8
+    assert found["units"]["distances"] == found["member"]["distances"] == {}
+    assert found["units"]["keep"] == "units"
+
+
+def test_a_member_cannot_be_kept_whole_in_less_than_its_cost() -> None:
+    networks, data = members("plain", 2), inputs("plain")
+    for asked in ({"budget": "0.8x"}, {"width": 0.5}):
+        with pytest.raises(SettingError, match="all units of a member stay"):
+            fold(networks, data, keep="member", **asked)
+        assert fold(networks, data, **asked).report.folded["keep"] == "units"
+    with pytest.raises(SettingError, match="cannot keep 'members'"):
+        onefold.LeastSquares(keep="members")
+
+
+def test_what_is_kept_is_a_setting_of_other_widths_alone() -> None:
+    assert "keep" not in onefold.LeastSquares().settings()
+    assert onefold.LeastSquares(budget="1.5x").settings()["keep"] == "nearest"

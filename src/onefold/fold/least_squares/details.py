@@ -40,6 +40,10 @@ class Settings(Protocol):
         """The aim of the output."""
 
     @property
+    def keep(self) -> str:
+        """Whose units a network of other widths has."""
+
+    @property
     def head(self) -> str:
         """How the last layer is fitted."""
 

@@ -98,6 +98,7 @@ def eliminated(
     count: int,
     ridge: float,
     at_once: float = AT_ONCE,
+    stay: Tensor | None = None,
 ) -> Elimination:
     """As `eliminate`, with the units that were taken out and what each one cost.
 
@@ -107,7 +108,9 @@ def eliminated(
         count: as there.
         ridge: as there.
         at_once: as there.
+        stay: (units,) bool, units that are not taken out, at most `count`; None: none.
     """
+    held = torch.zeros(units, dtype=torch.bool) if stay is None else stay
     gone, rises = [torch.arange(0)], [torch.zeros(0, dtype=torch.float64)]
     alive = torch.arange(units)
     states = [_start(regression, ridge) for regression in regressions]
@@ -116,6 +119,7 @@ def eliminated(
         number = max(1, min(len(alive) - count, int(at_once * len(alive))))
         # Of units of equal cost the last goes first.
         order = len(alive) - 1 - _costs(states, blocks).flip(0).argsort(stable=True)
+        order = order[~held[alive][order.cpu()].to(order.device)]
         likely = order[: 2 * number]
         parts = [_part(*state, likely, block) for state, block in zip(states, blocks, strict=True)]
         least, rise = _least_needed(parts, blocks, number)

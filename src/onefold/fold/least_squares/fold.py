@@ -44,6 +44,7 @@ from onefold.ensemble.pool import ClassPool
 from onefold.errors import DataError, SettingError, nearest
 from onefold.fold.average import folds
 from onefold.fold.least_squares.plan import check_job
+from onefold.fold.least_squares.ranking import KEEP, NEAREST
 from onefold.fold.least_squares.solver import Solver
 from onefold.fold.least_squares.targets import TARGETS
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
@@ -80,6 +81,10 @@ class LeastSquares(NetworkFold):
         budget: what the result may cost, as a factor of one member's multiply-adds ("1.5x"), of its
             parameters ("1.5x parameters") or bytes, or as a number of these; units are taken out
             where that costs least until it is met. None: see `width`.
+        keep: whose units a result of another width or budget has: "units", those that are needed
+            most, of whichever member; "member", all of the reference's and the most needed of the
+            others'; "nearest" solves both and takes the one that is nearer to the ensemble on the
+            calibration data (`ranking.py`).
 
     Raises:
         SettingError: a setting is out of range or has no such name.
@@ -93,6 +98,7 @@ class LeastSquares(NetworkFold):
     head: str = "squares"
     width: float | None = None
     budget: str | None = None
+    keep: str = NEAREST
 
     repairs: ClassVar[bool] = False
 
@@ -130,6 +136,10 @@ class LeastSquares(NetworkFold):
             raise SettingError(
                 f"The ridge of least squares is {self.ridge}; it must be greater than 0, or left"
                 " out to be chosen."
+            )
+        if self.keep not in KEEP:
+            raise SettingError(
+                f"Least squares cannot keep '{self.keep}'; {nearest(self.keep, KEEP)}"
             )
         self._check_width()
 
@@ -180,9 +190,10 @@ class LeastSquares(NetworkFold):
             ) from error
 
     def settings(self) -> dict[str, Any]:
-        """The settings as plain data; width and budget only where one is given."""
+        """The settings as plain data; width, budget and what is kept only where one is given."""
         given = super().settings()
         unset = [name for name in ("width", "budget") if given[name] is None]
+        unset += ["keep"] if len(unset) == 2 else []
         return {name: value for name, value in given.items() if name not in unset}
 
     @property

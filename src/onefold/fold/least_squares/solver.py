@@ -6,6 +6,7 @@ once, so that several folds of the same members, each of another width, cost lit
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +18,13 @@ from onefold.alignment import Alignment
 from onefold.ensemble.class_shares import EVEN, pooled
 from onefold.ensemble.pool import ClassPool, mean_pool
 from onefold.fold.least_squares.details import Settings, cost_details, details_of
-from onefold.fold.least_squares.elimination import Elimination
+from onefold.fold.least_squares.distance import distances
 from onefold.fold.least_squares.logistic import refit
 from onefold.fold.least_squares.means import match_means
 from onefold.fold.least_squares.output_layers import Read, any_output
 from onefold.fold.least_squares.outputs import SiteOutputs
 from onefold.fold.least_squares.plan import Plan, channels_last, make_plan
+from onefold.fold.least_squares.ranking import Ranking
 from onefold.fold.least_squares.recurrent import Cell, CellTarget
 from onefold.fold.least_squares.recurrent_targets import Steps, recurrent_targets
 from onefold.fold.least_squares.resized import Frame, own_frame, resizable, resized_frame
@@ -32,9 +34,8 @@ from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import site_targets
 from onefold.fold.least_squares.units import choose_units, rank_units
 from onefold.fold.network_fold import Folded, FoldJob
-from onefold.widths.allocation import allocate, uniform
 from onefold.widths.budget import Budget
-from onefold.widths.costs import Costs, costs_of
+from onefold.widths.costs import costs_of
 
 IN_MEMORY = 3  # the rows of so many members fit in memory at once, as the targets of others do
 
@@ -69,15 +70,39 @@ class Solver:
             SettingError: the budget is below the least possible cost, or no unit can be taken out.
             DataError: the data does not serve, or a network gives values that are not finite.
         """
+        if not self._pruning or (width is None and budget is None and self.once):
+            return self._solved(self._own_width())[0]
+        ranking = self.ranking
+        found = {
+            way: self._solved(ranking.selections(way, width, budget), priced=True)
+            for way in ranking.ways(self.settings.keep, width, budget)
+        }
+        chosen, gaps = next(iter(found)), {}
+        if len(found) > 1:
+            networks = [(frame.traced, folded.state) for folded, frame in found.values()]
+            apart = distances(self.plan, networks, self._read)
+            gaps = dict(zip(found, apart, strict=True))
+            chosen = min(found, key=lambda way: gaps[way])
+        if self.once:
+            self.plan.members.clear()
+        folded = found[chosen][0]
+        told = {"keep": chosen, "distances": gaps} if len(self.plan.shares) > 1 else {}
+        return dataclasses.replace(folded, details={**folded.details, **told})
+
+    def _solved(
+        self, selections: Mapping[str, UnitSelection], priced: bool = False
+    ) -> tuple[Folded, Frame]:
+        """The network of these units, and the frame in which it was solved."""
         plan, job = self.plan, self.job
         del plan.notes[self._noted :]
-        selections = self._select(width, budget)
+        if priced:
+            plan.notes.extend(dict.fromkeys(self.ranking.fixed.values()))
         self._note(selections)
         with torch.no_grad():
             basis = self._basis(selections)
             frame = self._frame(selections, basis.average)
             targets = self._targets(basis)
-            if self.once:
+            if self.once and not priced:
                 plan.members.clear()
             state = {name: value.clone() for name, value in channels_last(basis.average).items()}
             solved = solve_sites(
@@ -96,11 +121,11 @@ class Solver:
             heads = self._refit(frame, state, targets.sites)
             solved_layers = [layer for site in frame.sites for layer in site.layers]
             restore_scales(state, solved_layers, job.models[plan.reference].state_dict())
-        return Folded(
+        folded = Folded(
             {name: tensor.contiguous() for name, tensor in state.items()},
             repair=False,
             details={
-                **(cost_details(self.costs, selections) if width or budget else {}),
+                **(cost_details(self.ranking.costs, selections) if priced else {}),
                 **details_of(plan, self.settings, solved, selections),
                 "heads": heads,
             },
@@ -109,6 +134,7 @@ class Solver:
             wants_alignment=self._pruning and not selections and job.alignment is None,
             network=frame.network,
         )
+        return folded, frame
 
     def check(self, budgets: Sequence[Budget]) -> None:
         """Refuse budgets before anything is solved.
@@ -117,7 +143,8 @@ class Solver:
             SettingError: one of them is below the least possible cost.
         """
         for budget in budgets:
-            self.widths(None, budget)
+            for way in self.ranking.ways(self.settings.keep, None, budget):
+                self.ranking.widths(way, None, budget)
 
     @property
     def _pruning(self) -> bool:
@@ -144,72 +171,43 @@ class Solver:
         return mean_pool(job.shares) if ensemble == "probabilities" else None
 
     @cached_property
-    def ranks(self) -> dict[str, Elimination]:
-        """All units of all members in the order in which they can be spared, by group."""
+    def ranking(self) -> Ranking:
+        """The units of all members in the order in which they can be spared."""
         plan = self.plan
-        return rank_units(
+        ranks = rank_units(
             plan.traced,
             plan.spec,
             plan.members,
             plan.calibration,
             plan.shares,
+            plan.reference,
             plan.solvable,
             plan.pool,
             self._recorded,
             self._read,
         )
+        network = self.job.models[plan.reference]
+        costs = costs_of(plan.traced, plan.spec, plan.calibration.batches[0])
+        fixed = resizable(network, plan.spec, list(ranks), plan.calibration)
+        return Ranking(plan, ranks, costs, fixed)
 
-    @cached_property
-    def costs(self) -> Costs:
-        """What the network costs at any widths."""
-        plan = self.plan
-        return costs_of(plan.traced, plan.spec, plan.calibration.batches[0])
-
-    @cached_property
-    def fixed(self) -> dict[str, str]:
-        """Group of `ranks` -> why its width cannot change."""
-        plan = self.plan
-        return resizable(
-            self.job.models[plan.reference], plan.spec, list(self.ranks), plan.calibration
-        )
-
-    def widths(self, width: float | None, budget: Budget | None) -> dict[str, int]:
-        """Group -> number of units, of the groups whose units can be chosen."""
-        spec, members = self.plan.spec, len(self.plan.members)
-        sizes = {name: spec.group(name).size for name in self.ranks}
-        free = {name: size for name, size in sizes.items() if name not in self.fixed}
-        most = {name: members * size for name, size in free.items()}
-        if budget is None:
-            return {**sizes, **uniform(free, most, 1.0 if width is None else width)}
-        rises = {name: self.ranks[name].rises for name in free}
-        return {**sizes, **allocate(rises, most, self.costs, budget)}
-
-    def _select(self, width: float | None, budget: Budget | None) -> dict[str, UnitSelection]:
-        """The units that are kept, by group; none for the other targets."""
+    def _own_width(self) -> dict[str, UnitSelection]:
+        """The units that are kept at one member's width, by group; none for other targets."""
         plan = self.plan
         if not self._pruning:
             return {}
-        if self.once and width is None and budget is None:
-            return choose_units(
-                plan.traced,
-                plan.spec,
-                plan.members,
-                plan.calibration,
-                plan.shares,
-                plan.reference,
-                plan.solvable,
-                plan.pool,
-                self._recorded,
-                self._read,
-            )
-        widths = self.widths(width, budget)
-        plan.notes.extend(dict.fromkeys(self.fixed.values()))
-        selections = {}
-        for name, count in widths.items():
-            units, size = self.ranks[name].kept(count), plan.spec.group(name).size
-            make = UnitSelection.placed if count == size else UnitSelection.ordered
-            selections[name] = make(units, size, plan.reference)
-        return selections
+        return choose_units(
+            plan.traced,
+            plan.spec,
+            plan.members,
+            plan.calibration,
+            plan.shares,
+            plan.reference,
+            plan.solvable,
+            plan.pool,
+            self._recorded,
+            self._read,
+        )
 
     def _frame(
         self, selections: Mapping[str, UnitSelection], average: Mapping[str, Tensor]

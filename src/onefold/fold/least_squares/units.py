@@ -35,9 +35,10 @@ from torch import Tensor
 
 from onefold.ensemble.pool import ClassPool
 from onefold.fold.least_squares.consumers import find_consumers, gather_products
-from onefold.fold.least_squares.elimination import Elimination, Regression, eliminate, eliminated
+from onefold.fold.least_squares.elimination import Regression, eliminate, eliminated
 from onefold.fold.least_squares.output_layers import Read, any_output
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
+from onefold.fold.least_squares.ranking import Ranks, own_units
 from onefold.fold.least_squares.selection import UnitSelection
 from onefold.fold.least_squares.sensitivity import measure_sensitivity
 from onefold.inference import ANY
@@ -95,15 +96,16 @@ def rank_units(
     states: Sequence[Mapping[str, Tensor]],
     calibration: Calibration,
     shares: Sequence[float],
+    reference: int,
     solvable: Collection[str],
     pool: ClassPool | None = None,
     outputs: SiteOutputs | None = None,
     read: Read | None = None,
-) -> dict[str, Elimination]:
-    """All units of all members in the order in which they can be spared, by group.
+) -> dict[str, Ranks]:
+    """The units in the order in which they can be spared, by group.
 
     Errors are those of one example at the outputs, over all positions, so that groups can be
-    compared. One unit of each group is left.
+    compared.
 
     Args:
         traced: as for `choose_units`.
@@ -111,6 +113,7 @@ def rank_units(
         states: as there.
         calibration: as there.
         shares: as there.
+        reference: the member whose units all stay in `Ranks.member`.
         solvable: as there.
         pool: as there.
         outputs: as there.
@@ -122,10 +125,17 @@ def rank_units(
     found = _regressions(
         traced, spec, states, calibration, shares, solvable, pool, outputs, read, per_example=True
     )
-    return {
-        name: eliminated(regressions, len(states) * spec.group(name).size, 1, RANKED)
-        for name, regressions in found
-    }
+    ranks = {}
+    for name, regressions in found:
+        size = spec.group(name).size
+        every = len(states) * size
+        units = eliminated(regressions, every, 1, RANKED)
+        beside = units
+        if len(states) > 1:
+            own = own_units(len(states), size, reference)
+            beside = eliminated(regressions, every, size, RANKED, stay=own)
+        ranks[name] = Ranks(units, beside)
+    return ranks
 
 
 def _regressions(
