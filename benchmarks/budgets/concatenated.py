@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 import onefold
-from benchmarks.budgets.run import IMAGES, interval, members_of, polish, row
+from benchmarks.budgets.run import IMAGES, first, interval, members_of, polish, row
 from benchmarks.common.data import REPOSITORY
 from benchmarks.common.groups import Group, onefold_groups
 from benchmarks.default.record import keep, kept
@@ -92,13 +92,15 @@ def measure(group: Group, budgets: Sequence[str], polished: Sequence[str]) -> li
 def main() -> None:
     """Measure one group, and add the rows to its JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--group", default="halves", choices=sorted(onefold_groups()))
+    parser.add_argument("--group", default="halves", choices=sorted(onefold_groups(trained=False)))
+    parser.add_argument("--members", type=int, help="the first so many members alone")
     parser.add_argument("--budgets", nargs="+", default=["1.5x", "2x"])
     parser.add_argument("--polished", nargs="*", default=["1.5x", "2x"])
     parser.add_argument("--out", type=Path, help="default: the file of the group's folds")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = measure(onefold_groups()[given.group], given.budgets, given.polished)
+    group = first(onefold_groups(trained=False)[given.group], given.members)
+    rows = measure(group, given.budgets, given.polished)
     out = given.out or RESULTS / f"{given.group}.json"
     keep({**kept(out), "members side by side, pruned by Torch-Pruning": rows}, out)
 

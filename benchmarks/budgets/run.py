@@ -34,6 +34,7 @@ BUDGETS = ("1x", "1.25x", "1.5x", "2x", "3x", "4x")
 IMAGES = 4000
 POLISHES = {  # see docs/evidence/polish.md
     "3 passes at 1e-4": onefold.Polish(passes=3),
+    "10 passes at 3e-4": onefold.Polish(passes=10, lr=3e-4, batchnorm="reestimate"),
     "10 passes at 1e-3": onefold.Polish(passes=10, lr=1e-3, batchnorm="reestimate"),
 }
 LEVEL = 1.96
@@ -71,6 +72,8 @@ def measure(
         point = {
             "budget": budget,
             "parameters": round(fold.report.folded["factors"]["parameters"], 3),
+            "keep": fold.report.folded["keep"],
+            "distances": fold.report.folded["distances"],
             **row(onefold.evaluate(fold.model, test), own, ensemble, cost),
         }
         result["points"].append(point)
@@ -91,6 +94,11 @@ def measure(
             print(json.dumps(point), flush=True)
             told(result, out)
     return result
+
+
+def first(group: Group, count: int | None) -> Group:
+    """The group of the first so many members; None: of all."""
+    return Group(group.name, group.network, group.members[:count], group.known)
 
 
 def told(result: dict[str, Any], out: Path | None) -> None:
@@ -149,16 +157,15 @@ def interval(gain: Any) -> list[float]:
 def main() -> None:
     """Measure one group, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--group", default="halves", choices=sorted(onefold_groups()))
+    parser.add_argument("--group", default="halves", choices=sorted(onefold_groups(trained=False)))
     parser.add_argument("--members", type=int, help="the first so many members alone")
     parser.add_argument("--budgets", nargs="+", default=list(BUDGETS))
     parser.add_argument("--no-polish", action="store_true")
     parser.add_argument("--polished", nargs="*", help="polish these budgets alone")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    group = onefold_groups()[given.group]
-    if given.members:
-        group = Group(group.name, group.network, group.members[: given.members], group.known)
+    group = onefold_groups(trained=False)[given.group]
+    group = first(group, given.members)
     torch.set_num_threads(1)
     polished = given.budgets if given.polished is None else given.polished
     result = measure(group, given.budgets, [] if given.no_polish else polished, given.out)
