@@ -5,12 +5,14 @@
 One pair of VGG11 that knows different classes; fitted on 4,000 unlabelled images, judged on the
 5,000 labelled held-out ones. Losses are divergences from the ensemble, in nats.
 
+"units of all" and "one member whole" are the two ways of `onefold.LeastSquares(keep=...)`.
+
 "by group" narrows one group to the width that the budget gives it, all others stay side by side. If
 errors add up, the sum is the loss of the fold, and what is lost is lost for want of units.
 
-"behind the activation" solves each layer again towards what a ReLU lets through: a target below
-zero is moved to where the solution is, if that is below zero, too (Zhang et al. 2016, "Accelerating
-Very Deep Convolutional Networks for Classification and Detection", arXiv 1505.06798).
+"units of all, behind the ReLU" solves each layer again towards what a ReLU lets through: a target
+below zero is moved to where the solution is, if that is below zero, too (Zhang et al. 2016,
+"Accelerating Very Deep Convolutional Networks for Classification and Detection", arXiv 1505.06798).
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ from torch import Tensor, nn
 import onefold
 from benchmarks.common.groups import onefold_groups
 from onefold.fold import fold_to_budgets
-from onefold.fold.least_squares import solve, solver
+from onefold.fold.least_squares import ranking, solve
 from onefold.fold.least_squares.layers import Site
 from onefold.fold.least_squares.ridge import Ridge, Solution
 from onefold.symmetry.segments import SegmentedRun
 
 IMAGES, BUDGETS, BY_GROUP, AGAIN = 4000, ("1x", "1.5x", "2x"), "1.5x", 4
-OWN_WIDTHS = solver.Solver.widths
+OWN_WIDTHS = ranking.Ranking.widths
 
 
 def logits(networks: Sequence[nn.Module], batches: Sequence[Tensor]) -> Tensor:
@@ -50,14 +52,14 @@ def narrowed_alone(only: Collection[str] | None) -> Iterator[dict[str, int]]:
     """Folds in which all groups but these stay side by side; yields the budget's own widths."""
     told: dict[str, int] = {}
 
-    def widths(self: solver.Solver, width: float | None, budget: Any) -> dict[str, int]:
-        told.update(found := OWN_WIDTHS(self, width, budget))
-        count, spec = len(self.plan.members), self.plan.spec
+    def widths(self: ranking.Ranking, way: str, width: Any, budget: Any) -> dict[str, int]:
+        told.update(found := OWN_WIDTHS(self, way, width, budget))
+        count, spec = len(self.plan.shares), self.plan.spec
         if only is None:
             return found
         return {n: w if n in only else count * spec.group(n).size for n, w in found.items()}
 
-    with mock.patch.object(solver.Solver, "widths", widths):
+    with mock.patch.object(ranking.Ranking, "widths", widths):
         yield told
 
 
@@ -113,8 +115,8 @@ def measure() -> dict[str, Any]:
     models, data, held = group.models(), group.unlabelled(IMAGES), group.choices().batches()
     aim = logits(models, [x for x, _ in held]).log_softmax(1)
 
-    def fold(budgets: Sequence[str]) -> list[dict[str, float]]:
-        method = onefold.LeastSquares(ensemble="logits")
+    def fold(budgets: Sequence[str], keep: str = "units") -> list[dict[str, float]]:
+        method = onefold.LeastSquares(ensemble="logits", keep=keep)
         folds = [f.model for f in fold_to_budgets(models, data, list(budgets), method=method)]
         rows = []
         for network in folds:
@@ -126,6 +128,7 @@ def measure() -> dict[str, Any]:
         return rows
 
     plain = dict(zip(BUDGETS, fold(BUDGETS), strict=True))
+    whole = dict(zip(BUDGETS, fold(BUDGETS, "member"), strict=True))
     with behind_the_activation():
         behind = dict(zip(BUDGETS, fold(BUDGETS), strict=True))
     with narrowed_alone(None) as widths:
@@ -134,7 +137,12 @@ def measure() -> dict[str, Any]:
     for name in list(widths):
         with narrowed_alone({name}):
             alone[name] = {"width": widths[name], **fold([BY_GROUP])[0]}
-    return {"plain": plain, "behind the activation": behind, "by group": alone}
+    return {
+        "units of all": plain,
+        "units of all, behind the ReLU": behind,
+        "one member whole": whole,
+        "by group": alone,
+    }
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def measure() -> dict[str, Any]:
         return {"accuracy": round(100 * found.accuracy, 2), "cost": round(cost(network), 2)}
 
     def fold(**settings: Any) -> nn.Module:
-        method = onefold.LeastSquares(ensemble="logits", **settings)
+        method = onefold.LeastSquares(ensemble="logits", keep="units", **settings)
         network: nn.Module = onefold.merge(models, data, align="none", fold=method).model
         return network
 

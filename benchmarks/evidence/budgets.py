@@ -22,26 +22,34 @@ def budgets_table(*runs: dict[str, Any]) -> list[str]:
         lines.append(f"| **{title}** | | | | | |")
         polished = run.get("best member, polished", {})
         lines.append(_row("best member", run["best member"], polished))
-        lines += [_row("fold", one, one.get("polished", {})) for one in run["points"]]
+        for one in run["points"]:
+            lines.append(_row(f"fold, {KEPT[one['keep']]}", one, one.get("polished", {})))
+        for one in run.get(PEER, []):
+            name = "side by side, pruned by Torch-Pruning"
+            lines.append(_row(name, one, one.get("polished", {})))
         lines.append(_row("ensemble", run["ensemble"], {}))
     return lines
 
 
+PEER = "members side by side, pruned by Torch-Pruning"
+KEPT = {"member": "one member whole", "units": "units of all"}
 TITLES = {
     "halves": "VGG11/4, halves of the classes",
     "same-data": "VGG11/4, the same images",
+    "many": "A small CNN, Fashion-MNIST, the same images",
     "halves-resnet20": "ResNet-20, halves of the classes",
 }
 
 
 def _row(name: str, one: dict[str, Any], polished: dict[str, Any]) -> str:
     share = one["share of the ensemble's gain"]
-    told = f"{100 * share:.0f}" if share is not None and name == "fold" else ""
+    told = f"{100 * share:.0f}" if share is not None and name.startswith("fold") else ""
     gain = shown(one["over the best member"]) if name != "best member" else ""
     after = polished.get("over the best member polished")
     return (
         f"| {name}, {one['multiply-adds']:.2f} | {one['accuracy']:.1f} | {gain} | {told} |"
-        f" {polished['accuracy'] if polished else ''} | {shown(after) if after else ''} |"
+        f" {format(polished['accuracy'], '.1f') if polished else ''} |"
+        f" {shown(after) if after else ''} |"
     )
 
 
@@ -71,6 +79,39 @@ def tried_table(told: dict[str, Any]) -> list[str]:
         f"| best member | 1.00 | {max(told['members']):.1f} |",
         *(f"| {name} | {one['cost']:.2f} | {one['accuracy']:.1f} |" for name, one in rows),
         f"| ensemble | 2.00 | {told['ensemble']:.1f} |",
+    ]
+
+
+@table("where folds to a budget lose")
+def causes_table(told: dict[str, Any]) -> list[str]:
+    """A row for each group that is narrowed alone, and for all at once."""
+    alone, whole = told["by group"], told["units of all"]["1.5x"]
+    rows = [
+        f"| {name} alone | {one['width']} | {one['divergence']:.4f} | {one['accuracy']:.1f} |"
+        for name, one in alone.items()
+    ]
+    total = sum(one["divergence"] for one in alone.values())
+    return [
+        "| narrowed | units left | divergence from the ensemble | accuracy |",
+        "|---|---|---|---|",
+        *rows,
+        f"| sum | | {total:.4f} | |",
+        f"| all at once | | {whole['divergence']:.4f} | {whole['accuracy']:.1f} |",
+    ]
+
+
+@table("ways of folding to a budget")
+def ways_table(told: dict[str, Any]) -> list[str]:
+    """A row for each way, a column for each budget."""
+    ways = [name for name in told if name != "by group"]
+    budgets = list(told[ways[0]])
+    return [
+        f"| fold | {' | '.join(budgets)} |",
+        f"|---|{'---|' * len(budgets)}",
+        *(
+            f"| {way} | {' | '.join(format(told[way][b]['accuracy'], '.1f') for b in budgets)} |"
+            for way in ways
+        ),
     ]
 
 
