@@ -182,7 +182,8 @@ def _budgeted(
     scoring: Scoring | None,
 ) -> Candidate:
     cost = result.report.folded["factors"]["multiply-adds"]
-    note = "least squares, polished" if result.report.polished else "least squares"
+    kept = {"member": "one member whole", "units": "units of all"}[result.report.folded["keep"]]
+    note = f"least squares, {kept}{', polished' * bool(result.report.polished)}"
     name = f"folded to {budget}"
     return candidate(name, result.model, data, note, output=output, cost=cost, scoring=scoring)
 
@@ -268,6 +269,7 @@ def _facts(done: MergeReport, scored: MergeScored | None) -> dict[str, Fact]:
     facts["reference"] = "a common basis" if common else f"member {done.reference}"
     facts["fold"] = done.fold
     facts |= {"fold that was chosen": done.folded["choice"]} if "choice" in done.folded else {}
+    facts |= {"units that were kept": done.folded["keep"]} if "keep" in done.folded else {}
     if partial:
         facts["merged up to"] = partial["until"]
         facts["merged share of the layers (%)"] = 100 * partial["share"]

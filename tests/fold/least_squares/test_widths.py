@@ -226,6 +226,30 @@ def test_a_member_cannot_be_kept_whole_in_less_than_its_cost() -> None:
         onefold.LeastSquares(keep="members")
 
 
-def test_what_is_kept_is_a_setting_of_other_widths_alone() -> None:
-    assert "keep" not in onefold.LeastSquares().settings()
-    assert onefold.LeastSquares(budget="1.5x").settings()["keep"] == "nearest"
+def test_what_is_kept_is_told_where_it_is_asked() -> None:
+    assert "keep" not in onefold.LeastSquares(budget="1.5x").settings()
+    assert onefold.LeastSquares(keep="nearest").settings()["keep"] == "nearest"
+    with pytest.raises(SettingError, match="leave width, budget and keep out"):
+        onefold.LeastSquares(target="equal", keep="member")
+
+
+def test_a_member_is_kept_whole_at_its_own_width_where_that_is_asked() -> None:
+    networks, data = members("plain", 2), inputs("plain")
+    whole = fold(networks, data, keep="member")
+    assert all(others == 0 for _, others in whole.report.folded["units"].values())
+    own = {name: tensor for name, tensor in networks[0].state_dict().items() if name[0] != "4"}
+    for name, tensor in own.items():
+        torch.testing.assert_close(whole.model.state_dict()[name], tensor, rtol=1e-6, atol=1e-6)
+    apart_before = distance_to_mean(networks, networks[0], data)
+    assert distance_to_mean(networks, whole.model, data) < apart_before
+    nearest = fold(networks, data, keep="nearest").report.folded
+    assert nearest["keep"] == min(nearest["distances"], key=nearest["distances"].get)
+    plain_fold, units = fold(networks, data), fold(networks, data, keep="units")
+    for name, tensor in plain_fold.model.state_dict().items():
+        assert torch.equal(tensor, units.model.state_dict()[name])
+
+
+def distance_to_mean(networks: list[nn.Module], network: nn.Module, data: list[Tensor]) -> float:
+    with torch.no_grad():
+        aims = [torch.stack([n(x) for n in networks]).mean(0) for x in data]
+        return sum(float((network(x) - a).square().sum()) for x, a in zip(data, aims, strict=True))

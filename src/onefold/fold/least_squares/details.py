@@ -40,8 +40,8 @@ class Settings(Protocol):
         """The aim of the output."""
 
     @property
-    def keep(self) -> str:
-        """Whose units a network of other widths has."""
+    def keep(self) -> str | None:
+        """Whose units the network has."""
 
     @property
     def head(self) -> str:

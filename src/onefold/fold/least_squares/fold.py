@@ -44,7 +44,7 @@ from onefold.ensemble.pool import ClassPool
 from onefold.errors import DataError, SettingError, nearest
 from onefold.fold.average import folds
 from onefold.fold.least_squares.plan import check_job
-from onefold.fold.least_squares.ranking import KEEP, NEAREST
+from onefold.fold.least_squares.ranking import KEEP
 from onefold.fold.least_squares.solver import Solver
 from onefold.fold.least_squares.targets import TARGETS
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
@@ -81,10 +81,11 @@ class LeastSquares(NetworkFold):
         budget: what the result may cost, as a factor of one member's multiply-adds ("1.5x"), of its
             parameters ("1.5x parameters") or bytes, or as a number of these; units are taken out
             where that costs least until it is met. None: see `width`.
-        keep: whose units a result of another width or budget has: "units", those that are needed
-            most, of whichever member; "member", all of the reference's and the most needed of the
-            others'; "nearest" solves both and takes the one that is nearer to the ensemble on the
-            calibration data (`ranking.py`).
+        keep: whose units the result has, with the target "pruning": "units" are those that are
+            needed most, of whichever member; "member" are all of the reference's, and beside them
+            the most needed ones of the others; "nearest" solves both and takes the one that is
+            nearer to the ensemble on the calibration data (`ranking.py`). None is "nearest" with a
+            width or budget and "units" without.
 
     Raises:
         SettingError: a setting is out of range or has no such name.
@@ -98,7 +99,7 @@ class LeastSquares(NetworkFold):
     head: str = "squares"
     width: float | None = None
     budget: str | None = None
-    keep: str = NEAREST
+    keep: str | None = None
 
     repairs: ClassVar[bool] = False
 
@@ -137,7 +138,7 @@ class LeastSquares(NetworkFold):
                 f"The ridge of least squares is {self.ridge}; it must be greater than 0, or left"
                 " out to be chosen."
             )
-        if self.keep not in KEEP:
+        if self.keep is not None and self.keep not in KEEP:
             raise SettingError(
                 f"Least squares cannot keep '{self.keep}'; {nearest(self.keep, KEEP)}"
             )
@@ -145,7 +146,7 @@ class LeastSquares(NetworkFold):
 
     def _check_width(self) -> None:
         """Refuse a width or budget that is none, both at once, and targets that know none."""
-        if self.width is None and self.budget is None:
+        if self.width is None and self.budget is None and self.keep is None:
             return
         if self.width is not None and self.budget is not None:
             raise SettingError(
@@ -154,8 +155,8 @@ class LeastSquares(NetworkFold):
             )
         if self.target != "pruning":
             raise SettingError(
-                f"The target '{self.target}' of least squares has the members' width; leave width"
-                " and budget out, or take the target 'pruning'."
+                f"The target '{self.target}' of least squares has the members' width and units of"
+                " all; leave width, budget and keep out, or take the target 'pruning'."
             )
         if self.width is not None and not (math.isfinite(self.width) and self.width > 0):
             raise SettingError(
@@ -190,10 +191,9 @@ class LeastSquares(NetworkFold):
             ) from error
 
     def settings(self) -> dict[str, Any]:
-        """The settings as plain data; width, budget and what is kept only where one is given."""
+        """The settings as plain data; width, budget and what is kept only where they are given."""
         given = super().settings()
-        unset = [name for name in ("width", "budget") if given[name] is None]
-        unset += ["keep"] if len(unset) == 2 else []
+        unset = [name for name in ("width", "budget", "keep") if given[name] is None]
         return {name: value for name, value in given.items() if name not in unset}
 
     @property

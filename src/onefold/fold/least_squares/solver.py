@@ -24,7 +24,7 @@ from onefold.fold.least_squares.means import match_means
 from onefold.fold.least_squares.output_layers import Read, any_output
 from onefold.fold.least_squares.outputs import SiteOutputs
 from onefold.fold.least_squares.plan import Plan, channels_last, make_plan
-from onefold.fold.least_squares.ranking import Ranking
+from onefold.fold.least_squares.ranking import NEAREST, UNITS, Ranking
 from onefold.fold.least_squares.recurrent import Cell, CellTarget
 from onefold.fold.least_squares.recurrent_targets import Steps, recurrent_targets
 from onefold.fold.least_squares.resized import Frame, own_frame, resizable, resized_frame
@@ -70,12 +70,13 @@ class Solver:
             SettingError: the budget is below the least possible cost, or no unit can be taken out.
             DataError: the data does not serve, or a network gives values that are not finite.
         """
-        if not self._pruning or (width is None and budget is None and self.once):
+        keep, sized = self.settings.keep, width is not None or budget is not None
+        if not self._pruning or (self.once and not sized and keep in (None, UNITS)):
             return self._solved(self._own_width())[0]
         ranking = self.ranking
         found = {
             way: self._solved(ranking.selections(way, width, budget), priced=True)
-            for way in ranking.ways(self.settings.keep, width, budget)
+            for way in ranking.ways(keep or NEAREST, width, budget)
         }
         chosen, gaps = next(iter(found)), {}
         if len(found) > 1:
@@ -143,7 +144,7 @@ class Solver:
             SettingError: one of them is below the least possible cost.
         """
         for budget in budgets:
-            for way in self.ranking.ways(self.settings.keep, None, budget):
+            for way in self.ranking.ways(self.settings.keep or NEAREST, None, budget):
                 self.ranking.widths(way, None, budget)
 
     @property
