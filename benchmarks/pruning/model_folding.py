@@ -182,10 +182,13 @@ def fold(task: Task, data_free: bool) -> nn.Module:
     axes = axes_of(network)
     share = largest_ratio(lambda s: first_units(network, axes, s), task)
     tensors = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    with contextlib.redirect_stdout(io.StringIO()):
-        found, _ = public.compress_weight_clustering(
-            axes, tensors, max_ratio=share, approx_repair=data_free
-        )
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            found, _ = public.compress_weight_clustering(
+                axes, tensors, max_ratio=share, approx_repair=data_free
+            )
+    except ValueError as error:  # of its PCA, where a share is larger than it counted on
+        raise NotRunError(f"its code stops: {str(error)[:60]}") from None
     return filled(network, found).eval()
 
 
