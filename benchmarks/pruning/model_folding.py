@@ -187,7 +187,7 @@ def fold(task: Task, data_free: bool) -> nn.Module:
             found, _ = public.compress_weight_clustering(
                 axes, tensors, max_ratio=share, approx_repair=data_free
             )
-    except ValueError as error:  # of its PCA, where a share is larger than it counted on
+    except (ValueError, RuntimeError) as error:  # written for plain and residual networks
         raise NotRunError(f"its code stops: {str(error)[:60]}") from None
     return filled(network, found).eval()
 
