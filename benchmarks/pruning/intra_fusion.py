@@ -47,6 +47,10 @@ def public_code(peers: Path | None) -> Iterator[Any]:
         yield importlib.import_module("prune"), importlib.import_module("torch_pruning")
     except ModuleNotFoundError as error:
         raise NotRunError(f"its code needs the package {error.name}") from None
+    except (TypeError, RuntimeError) as error:  # written for plain and residual networks
+        if isinstance(error, NotRunError):
+            raise
+        raise NotRunError(f"its code stops: {str(error)[:60]}") from None
     finally:
         sys.path.remove(str(peers / FOLDER))
         _hidden("torch_pruning"), _hidden("prune")
@@ -88,7 +92,4 @@ def fuse(task: Task) -> nn.Module:
             target="most_important",
             gpu_id=-1,
         )
-        try:
-            return narrowed(share, transport).eval()
-        except TypeError as error:
-            raise NotRunError(f"its code stops: {error}") from None
+        return narrowed(share, transport).eval()
