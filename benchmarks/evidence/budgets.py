@@ -82,39 +82,6 @@ def tried_table(told: dict[str, Any]) -> list[str]:
     ]
 
 
-@table("where folds to a budget lose")
-def causes_table(told: dict[str, Any]) -> list[str]:
-    """A row for each group that is narrowed alone, and for all at once."""
-    alone, whole = told["by group"], told["units of all"]["1.5x"]
-    rows = [
-        f"| {name} alone | {one['width']} | {one['divergence']:.4f} | {one['accuracy']:.1f} |"
-        for name, one in alone.items()
-    ]
-    total = sum(one["divergence"] for one in alone.values())
-    return [
-        "| narrowed | units left | divergence from the ensemble | accuracy |",
-        "|---|---|---|---|",
-        *rows,
-        f"| sum | | {total:.4f} | |",
-        f"| all at once | | {whole['divergence']:.4f} | {whole['accuracy']:.1f} |",
-    ]
-
-
-@table("ways of folding to a budget")
-def ways_table(told: dict[str, Any]) -> list[str]:
-    """A row for each way, a column for each budget."""
-    ways = [name for name in told if name != "by group"]
-    budgets = list(told[ways[0]])
-    return [
-        f"| fold | {' | '.join(budgets)} |",
-        f"|---|{'---|' * len(budgets)}",
-        *(
-            f"| {way} | {' | '.join(format(told[way][b]['accuracy'], '.1f') for b in budgets)} |"
-            for way in ways
-        ),
-    ]
-
-
 @table("groups whose width can change")
 def widths_table(told: dict[str, Any]) -> list[str]:
     """A row for each library, over all networks."""
