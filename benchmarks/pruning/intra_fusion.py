@@ -50,7 +50,7 @@ def public_code(peers: Path | None) -> Iterator[Any]:
     except (TypeError, RuntimeError) as error:  # written for plain and residual networks
         if isinstance(error, NotRunError):
             raise
-        raise NotRunError(f"its code stops: {str(error)[:60]}") from None
+        raise NotRunError(f"its code stops: {str(error)[:120]}") from None
     finally:
         sys.path.remove(str(peers / FOLDER))
         _hidden("torch_pruning"), _hidden("prune")

@@ -188,7 +188,7 @@ def fold(task: Task, data_free: bool) -> nn.Module:
                 axes, tensors, max_ratio=share, approx_repair=data_free
             )
     except (ValueError, RuntimeError) as error:  # written for plain and residual networks
-        raise NotRunError(f"its code stops: {str(error)[:60]}") from None
+        raise NotRunError(f"its code stops: {str(error)[:120]}") from None
     return filled(network, found).eval()
 
 
