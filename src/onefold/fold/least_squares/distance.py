@@ -1,7 +1,7 @@
 """How far networks are from the ensemble of the members on the calibration data.
 
     mean_x |f(x) - mean_k f_k(x)|^2                             of the mean of logits or outputs
-    mean_x KL(q(x) || softmax(f(x))),  q the ensemble's         of an ensemble of probabilities
+    mean_x KL(q(x) || softmax(f(x))),  q the ensemble's         of a classifier's probabilities
 
 Cost: a forward pass of each member and of each network.
 """
@@ -58,10 +58,7 @@ def _aim(outputs: Sequence[Tensor], shares: Sequence[float], pool: ClassPool | N
 def _apart(found: Tensor, aim: Tensor, pooled: bool) -> Tensor:
     """The sum over the examples of a batch; over positions the mean."""
     if not pooled:
-        return (
-            (found - aim).square().flatten(1).mean(1).sum()
-            if found.dim() > 1
-            else ((found - aim).square().sum())
-        )
+        errors = (found - aim).square()
+        return errors.flatten(1).mean(1).sum() if errors.dim() > 1 else errors.sum()
     own = F.kl_div(found.log_softmax(-1), aim, log_target=True, reduction="none").sum(-1)
     return own.flatten(1).mean(1).sum() if own.dim() > 1 else own.sum()
