@@ -216,12 +216,30 @@ def test_the_way_that_is_nearer_to_the_ensemble_is_taken() -> None:
     assert found["units"]["keep"] == "units"
 
 
-def test_a_member_cannot_be_kept_whole_in_less_than_its_cost() -> None:
+def test_units_of_all_are_taken_where_they_are_nearer() -> None:
+    """Units that only the other member has are worth more than those of the reference."""
     networks, data = members("plain", 2), inputs("plain")
-    for asked in ({"budget": "0.8x"}, {"width": 0.5}):
-        with pytest.raises(SettingError, match="all units of a member stay"):
-            fold(networks, data, keep="member", **asked)
-        assert fold(networks, data, **asked).report.folded["keep"] == "units"
+    with torch.no_grad():
+        networks[0][4].weight.mul_(1e-3)  # what the reference computes hardly counts
+        networks[1][4].weight.mul_(10.0)
+    found = fold(networks, data, budget="1.2x").report.folded
+    assert found["keep"] == "units"
+    assert found["distances"]["units"] < found["distances"]["member"]
+    assert fold(networks, data, keep="nearest").report.folded["keep"] == "units"
+
+
+@pytest.mark.parametrize("asked", [{"budget": "0.8x"}, {"width": 0.5}])
+def test_a_member_cannot_be_kept_whole_in_less_than_its_cost(asked: dict[str, object]) -> None:
+    networks, data = members("plain", 2), inputs("plain")
+    with pytest.raises(SettingError, match="all units of a member stay"):
+        onefold.LeastSquares(keep="member", **asked)
+    assert fold(networks, data, **asked).report.folded["keep"] == "units"
+
+
+def test_a_number_below_a_member_is_told_apart_when_its_cost_is_known() -> None:
+    networks, data = members("plain", 2), inputs("plain")
+    with pytest.raises(SettingError, match="budget 50 parameters cannot be met"):
+        fold(networks, data, keep="member", budget="50 parameters")
     with pytest.raises(SettingError, match="cannot keep 'members'"):
         onefold.LeastSquares(keep="members")
 

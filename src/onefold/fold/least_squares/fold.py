@@ -44,7 +44,7 @@ from onefold.ensemble.pool import ClassPool
 from onefold.errors import DataError, SettingError, nearest
 from onefold.fold.average import folds
 from onefold.fold.least_squares.plan import check_job
-from onefold.fold.least_squares.ranking import KEEP
+from onefold.fold.least_squares.ranking import KEEP, MEMBER, too_little
 from onefold.fold.least_squares.solver import Solver
 from onefold.fold.least_squares.targets import TARGETS
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
@@ -163,8 +163,11 @@ class LeastSquares(NetworkFold):
                 f"The width is {self.width}; it is the share of each group's units and must be"
                 " greater than 0, such as 0.5 or 1.5."
             )
-        if self.budget is not None:
-            budget_of(self.budget)
+        wanted = None if self.budget is None else budget_of(self.budget)
+        if self.keep == MEMBER and self.width is not None and self.width < 1:
+            raise too_little(f"width {self.width:g}")
+        if self.keep == MEMBER and wanted is not None and wanted.relative and wanted.number < 1:
+            raise too_little(f"budget {wanted}")
 
     def fold(self, job: FoldJob) -> Folded:
         """The folded state.

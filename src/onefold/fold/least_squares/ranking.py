@@ -68,14 +68,10 @@ class Ranking:
         least = 1.0 if width is None else width
         if budget is not None:
             least = budget.limit(self.costs) / self.costs.total(budget.unit)
-        if len(self.plan.shares) == 1 or keep == UNITS:
+        if len(self.plan.shares) == 1 or keep == UNITS or not self.ranks:
             return [UNITS]
         if least < 1 and keep == MEMBER:
-            given = f"width {width:g}" if budget is None else f"budget {budget}"
-            raise SettingError(
-                f"With keep='member' all units of a member stay, so that the {given} cannot be met;"
-                " give one of at least 1, or keep='units'."
-            )
+            raise too_little(f"width {width:g}" if budget is None else f"budget {budget}")
         if least < 1:
             return [UNITS]
         return [MEMBER] if keep == MEMBER else [MEMBER, UNITS]
@@ -110,6 +106,14 @@ class Ranking:
         """The order of a group's units."""
         found: Elimination = getattr(self.ranks[name], way)
         return found
+
+
+def too_little(given: str) -> SettingError:
+    """The error of a width or budget below one member, all of whose units are to stay."""
+    return SettingError(
+        f"With keep='member' all units of a member stay, so that the {given} cannot be met; give"
+        " one of at least 1, or keep='units'."
+    )
 
 
 def own_units(members: int, size: int, reference: int) -> torch.Tensor:

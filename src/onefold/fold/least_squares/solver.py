@@ -7,9 +7,10 @@ once, so that several folds of the same members, each of another width, cost lit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ from onefold.fold.network_fold import Folded, FoldJob
 from onefold.widths.budget import Budget
 from onefold.widths.costs import costs_of
 
+T = TypeVar("T")
 IN_MEMORY = 3  # the rows of so many members fit in memory at once, as the targets of others do
 
 
@@ -72,7 +74,7 @@ class Solver:
         """
         keep, sized = self.settings.keep, width is not None or budget is not None
         if not self._pruning or (self.once and not sized and keep in (None, UNITS)):
-            return self._solved(self._own_width())[0]
+            return self._solved(self._by_units(choose_units) if self._pruning else {})[0]
         ranking = self.ranking
         found = {
             way: self._solved(ranking.selections(way, width, budget), priced=True)
@@ -174,30 +176,16 @@ class Solver:
     @cached_property
     def ranking(self) -> Ranking:
         """The units of all members in the order in which they can be spared."""
-        plan = self.plan
-        ranks = rank_units(
-            plan.traced,
-            plan.spec,
-            plan.members,
-            plan.calibration,
-            plan.shares,
-            plan.reference,
-            plan.solvable,
-            plan.pool,
-            self._recorded,
-            self._read,
-        )
+        plan, ranks = self.plan, self._by_units(rank_units)
         network = self.job.models[plan.reference]
         costs = costs_of(plan.traced, plan.spec, plan.calibration.batches[0])
         fixed = resizable(network, plan.spec, list(ranks), plan.calibration)
         return Ranking(plan, ranks, costs, fixed)
 
-    def _own_width(self) -> dict[str, UnitSelection]:
-        """The units that are kept at one member's width, by group; none for other targets."""
+    def _by_units(self, judge: Callable[..., dict[str, T]]) -> dict[str, T]:
+        """What a function of `units.py` says of each group, from the members' outputs."""
         plan = self.plan
-        if not self._pruning:
-            return {}
-        return choose_units(
+        return judge(
             plan.traced,
             plan.spec,
             plan.members,
