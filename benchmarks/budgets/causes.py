@@ -17,11 +17,9 @@ below zero is moved to where the solution is, if that is below zero, too (Zhang 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -30,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import onefold
+from benchmarks.budgets.script import write_measured
 from benchmarks.common.groups import onefold_groups
 from onefold.fold import fold_to_budgets
 from onefold.fold.least_squares import ranking, solve
@@ -145,17 +144,5 @@ def measure() -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Measure, and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    text = json.dumps(measure(), indent=1) + "\n"
-    print(text)
-    if given.out is not None:
-        given.out.write_text(text)
-
-
 if __name__ == "__main__":
-    main()
+    write_measured(measure, __doc__)

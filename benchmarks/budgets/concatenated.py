@@ -28,6 +28,7 @@ from benchmarks.budgets.run import IMAGES, first, interval, members_of, polish, 
 from benchmarks.common.data import REPOSITORY
 from benchmarks.common.groups import Group, onefold_groups
 from benchmarks.default.record import keep, kept
+from benchmarks.evidence.budgets import PEER
 from benchmarks.pruning.cost import multiply_adds
 from benchmarks.pruning.methods import Task
 from benchmarks.pruning.torch_pruning_peer import pruned
@@ -102,7 +103,7 @@ def main() -> None:
     group = first(onefold_groups(trained=False)[given.group], given.members)
     rows = measure(group, given.budgets, given.polished)
     out = given.out or RESULTS / f"{given.group}.json"
-    keep({**kept(out), "members side by side, pruned by Torch-Pruning": rows}, out)
+    keep({**kept(out), PEER: rows}, out)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from torch import nn
 import onefold
 from benchmarks.common.groups import Group, onefold_groups
 from benchmarks.default.record import keep, kept
+from benchmarks.evidence.budgets import PEER
 from onefold.batches import Batch
 from onefold.fold import fold_to_budgets
 from onefold.measure.paired import difference
@@ -45,16 +46,18 @@ def measure(
 ) -> dict[str, Any]:
     """The curve of one group as plain data, written to `out` after every row.
 
+    The rows that `concatenated.py` added to the file stay.
+
     Args:
         group: the members and their data.
         budgets: what is folded to.
         polished: the budgets whose folds are polished, too.
-        out: a file of JSON; its other entries stay.
+        out: a file of JSON.
     """
     models, data, test = group.models(), group.unlabelled(IMAGES), group.test().batches()
     best, own, ensemble = members_of(group, models, test)
     result: dict[str, Any] = {
-        **(kept(out) if out else {}),
+        **{key: rows for key, rows in (kept(out) if out else {}).items() if key == PEER},
         "group": group.name,
         "network": group.network,
         "members": [round(100 * a, 2) for a in group_accuracies(models, test)],

@@ -7,17 +7,14 @@ One pair of VGG11 that knows different classes; 3,000 of the 5,000 labelled held
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import torch
 from torch import nn
 
 import onefold
+from benchmarks.budgets.script import write_measured
 from benchmarks.common.groups import onefold_groups
 from onefold.batches import Batch
 from onefold.fold.least_squares import units
@@ -80,17 +77,5 @@ def measure() -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Measure, and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    text = json.dumps(measure(), indent=1) + "\n"
-    print(text)
-    if given.out is not None:
-        given.out.write_text(text)
-
-
 if __name__ == "__main__":
-    main()
+    write_measured(measure, __doc__)
